@@ -1,0 +1,64 @@
+# soundx: every target sets up what it needs first. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ENV ?=
+ENV_OPTION := $(if $(ENV),--env=$(ENV))
+# no telemetry from Kedro's plugins
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup run test train eval sync viz app notebook lint format lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## make .venv and install everything, hashes checked
+
+$(STAMP): requirements.lock pyproject.toml scripts/bootstrap.sh
+	@bash scripts/bootstrap.sh $(VENV)
+	@touch $@
+
+run: $(STAMP)  ## the main job, ingestion to evaluation, on synthesised clips, offline
+	$(BIN)/kedro run --env=demo
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+train: $(STAMP)  ## train on what was preprocessed (ENV=demo for the demo)
+	$(BIN)/kedro run $(ENV_OPTION) --pipelines=training
+
+eval: $(STAMP)  ## evaluate the newest model
+	$(BIN)/kedro run $(ENV_OPTION) --pipelines=evaluation
+
+sync: $(STAMP)  ## bring data/01_raw up to date with the bucket
+	$(BIN)/kedro run --env=s3 --pipelines=ingestion
+
+viz: $(STAMP)  ## the pipelines as a graph in the browser
+	$(BIN)/kedro viz run --lite $(ENV_OPTION)
+
+app: $(STAMP)  ## the viewer in the browser
+	KEDRO_ENV=$(ENV) $(BIN)/streamlit run src/soundx/viewer/app.py
+
+notebook: $(STAMP)  ## JupyterLab with catalog, context and pipelines loaded
+	$(BIN)/kedro jupyter lab
+
+lint: $(STAMP)  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra notebook --extra dev --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --no-header --quiet --output-file requirements.lock
+
+clean:  ## remove the environment, caches and the demo's results; your data stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,281 @@
+"""Embedder, embeddings, heads, classifier and the versions that are kept of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.io import AbstractDataset
+from kedro.io.core import generate_timestamp
+
+from soundx.embedders import Embedder, EmbedderInfo, load_embedder
+from soundx.embedders.store import EmbeddingJob, EmbeddingStore
+from soundx.errors import SoundxError
+from soundx.labels import LabelTree
+from soundx.modelling.classifier import Classifier
+from soundx.modelling.heads import History
+from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.versions import Evaluation, ModelVersions
+from soundx.progress import progress_bar
+from soundx.storage import Folder
+
+logger = logging.getLogger(__name__)
+
+
+class EmbedderDataset(AbstractDataset[Any, Embedder]):
+    """The embedder; its weights are read when they are first needed.
+
+    Args:
+        name: ``yamnet``, ``logmel``, ``auto``, or the dotted path of a class.
+        yamnet_handle: TF-Hub handle, SavedModel folder, or URL of YAMNet.
+        level_dbfs: RMS level to bring clips to first, or None.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "yamnet",
+        yamnet_handle: str = "",
+        level_dbfs: float | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._config: dict[str, Any] = {
+            "name": name,
+            "yamnet_handle": yamnet_handle or "",
+            "level_dbfs": level_dbfs,
+        }
+        self._embedder: Embedder | None = None
+        self.metadata = metadata
+
+    def load(self) -> Embedder:
+        if self._embedder is None:
+            self._embedder = load_embedder(**self._config)
+            if self._config["name"] == "auto":
+                logger.info("Embedder: %s (chosen by 'auto').", self._embedder.name)
+        return self._embedder
+
+    def save(self, data: Any) -> None:
+        raise SoundxError("An embedder is not trained here, so it is not saved.")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return dict(self._config)
+
+
+class EmbeddingsDataset(AbstractDataset[EmbeddingJob, EmbeddingStore]):
+    """Embeddings by content: saving a job computes what is missing, shard by shard.
+
+    A killed run goes on after the last whole shard; a clip is never embedded twice by the
+    same embedder.
+
+    Args:
+        path: The folder of the store.
+        credentials: For a folder on a remote filesystem.
+        fs_args: Other arguments of that filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
+        self.metadata = metadata
+
+    def load(self) -> EmbeddingStore:
+        return EmbeddingStore(self._folder)
+
+    def save(self, data: EmbeddingJob) -> None:
+        store = EmbeddingStore(self._folder)
+        kept = store.of(data.embedder)
+        missing = [clip_id for clip_id in dict.fromkeys(data.clip_ids) if clip_id not in kept]
+        logger.info(
+            "Embedder %s: %d clips, %d already embedded.",
+            data.embedder.name,
+            len(data.clip_ids),
+            len(data.clip_ids) - len(missing),
+        )
+        if missing:
+            with progress_bar() as bar:
+                task = bar.add_task("Embedding clips", total=len(missing))
+                for start in range(0, len(missing), data.clips_per_shard):
+                    shard = missing[start : start + data.clips_per_shard]
+                    kept.add_shard(data.compute(shard))
+                    bar.advance(task, len(shard))
+        store.set_current(data.embedder)
+
+    def _exists(self) -> bool:
+        return self._folder.exists("current.json")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._folder)}
+
+
+class KerasHeadsDataset(AbstractDataset[TrainedHeads, TrainedHeads]):
+    """Trained heads: ``<head>.keras`` each, and ``heads.json`` with all that is not weights.
+
+    Saving gives them a version, the time, unless they have one.
+
+    Args:
+        path: The folder.
+        credentials: For a folder on a remote filesystem.
+        fs_args: Other arguments of that filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    _INDEX = "heads.json"
+    _SEEN = "seen_clips.npy"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
+        self.metadata = metadata
+
+    def load(self) -> TrainedHeads:
+        if not self._exists():
+            raise SoundxError(
+                f"There are no trained heads in {self._folder}. Run: kedro run --pipelines=training"
+            )
+        import keras
+
+        index = self._folder.read_json(self._INDEX)
+        tree = LabelTree(index["categories"])
+        models = {}
+        with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
+            for head in tree.heads:
+                path = Path(folder) / "head.keras"
+                path.write_bytes(self._folder.read(f"{head}.keras"))
+                models[head] = keras.models.load_model(path)
+        return TrainedHeads(
+            tree=tree,
+            models=models,
+            embedder=EmbedderInfo(**index["embedder"]),
+            histories={head: History(**h) for head, h in index["histories"].items()},
+            training=index["training"],
+            seen_clips=np.load(io.BytesIO(self._folder.read(self._SEEN))),
+            clips_per_split=index["clips_per_split"],
+            version=index["version"],
+        )
+
+    def save(self, data: TrainedHeads) -> None:
+        files = {}
+        with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
+            for head, model in data.models.items():
+                path = Path(folder) / "head.keras"
+                model.save(path)
+                files[f"{head}.keras"] = path.read_bytes()
+        seen = io.BytesIO()
+        np.save(seen, data.seen_clips)
+        files[self._SEEN] = seen.getvalue()
+        index = {
+            "version": data.version or generate_timestamp(),
+            "embedder": data.embedder.to_dict(),
+            "categories": dict(data.tree.category_by_label),
+            "training": dict(data.training),
+            "clips_per_split": dict(data.clips_per_split),
+            "histories": {head: asdict(history) for head, history in data.histories.items()},
+        }
+        files[self._INDEX] = json.dumps(index, indent=2, ensure_ascii=False).encode()
+        self._folder.replace_files(files)
+
+    def _exists(self) -> bool:
+        return self._folder.exists(self._INDEX)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._folder)}
+
+
+class ClassifierDataset(AbstractDataset[Classifier, Classifier]):
+    """The newest classifier, as files; every one saved is also kept under its version.
+
+    Args:
+        path: The folder of the newest.
+        versions: The folder of all versions, as ``{path: ...}``.
+        credentials: For folders on a remote filesystem.
+        fs_args: Other arguments of that filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        versions: dict[str, str],
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        options = {**(credentials or {}), **(fs_args or {})}
+        self._folder = Folder(path, options)
+        self._versions = ModelVersions(Folder(versions["path"], options))
+        self.metadata = metadata
+
+    def load(self) -> Classifier:
+        if not self._exists():
+            raise SoundxError(
+                f"There is no classifier in {self._folder}. Run: kedro run --pipelines=training"
+            )
+        return Classifier(self._folder.read_files())
+
+    def save(self, data: Classifier) -> None:
+        self._versions.keep_classifier(data)
+        self._folder.replace_files(data.files)
+
+    def _exists(self) -> bool:
+        return self._folder.exists("labels.json")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._folder)}
+
+
+class ModelVersionsDataset(AbstractDataset[Evaluation, ModelVersions]):
+    """Every model that was trained, with its evaluation; saving one adds its evaluation.
+
+    Args:
+        path: The folder.
+        credentials: For a folder on a remote filesystem.
+        fs_args: Other arguments of that filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._versions = ModelVersions(Folder(path, {**(credentials or {}), **(fs_args or {})}))
+        self.metadata = metadata
+
+    def load(self) -> ModelVersions:
+        return self._versions
+
+    def save(self, data: Evaluation) -> None:
+        self._versions.keep_evaluation(data)
+
+    def _exists(self) -> bool:
+        return len(self._versions) > 0
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._versions.folder)}

@@ -1,0 +1,105 @@
+"""Tables and reports, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset
+from kedro_datasets.json import JSONDataset as _JSONDataset
+from kedro_datasets.pandas import CSVDataset as _CSVDataset
+from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
+from kedro_datasets.text import TextDataset as _TextDataset
+
+from soundx.storage import Folder, whole_file
+
+
+class WholeWrites:
+    """Mixin for kedro-datasets' file datasets: write beside the file, then rename."""
+
+    _protocol: str
+    _filepath: PurePosixPath
+
+    def save(self, data: Any) -> None:
+        """Save the data; the file is the old one or the new one, never half of one."""
+        if self._protocol != "file":
+            super().save(data)  # type: ignore[misc]
+            return
+        final = self._filepath
+        with whole_file(Path(final)) as partial:
+            self._filepath = PurePosixPath(partial)
+            try:
+                super().save(data)  # type: ignore[misc]
+            finally:
+                self._filepath = final
+
+
+class ParquetDataset(WholeWrites, _ParquetDataset):
+    """A table in a Parquet file."""
+
+
+class CSVDataset(WholeWrites, _CSVDataset):
+    """A table in a CSV file."""
+
+
+class JSONDataset(WholeWrites, _JSONDataset):
+    """A JSON file."""
+
+
+class TextDataset(WholeWrites, _TextDataset):
+    """A text file."""
+
+
+class TableFolderDataset(AbstractDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):
+    """Named tables, one Parquet file each, in a folder that may hold other files too.
+
+    An index remembers which tables are ours, so that a table which is no longer written is
+    removed and nothing else is.
+
+    Args:
+        path: The folder.
+        credentials: For a folder on a remote filesystem.
+        fs_args: Other arguments of that filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    _INDEX = "model_input.json"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
+        self.metadata = metadata
+
+    def load(self) -> dict[str, pd.DataFrame]:
+        tables = {}
+        for name in self._names():
+            with self._folder.open(f"{name}.parquet") as file:
+                tables[name] = pd.read_parquet(file)
+        return tables
+
+    def save(self, data: Mapping[str, pd.DataFrame]) -> None:
+        gone = set(self._names()) - set(data)
+        for name, table in data.items():
+            self._folder.write_with(f"{name}.parquet", table.to_parquet)
+        self._folder.write_json(self._INDEX, {"tables": list(data)})
+        for name in gone:
+            self._folder.remove(f"{name}.parquet")
+
+    def _names(self) -> list[str]:
+        if not self._folder.exists(self._INDEX):
+            return []
+        return list(self._folder.read_json(self._INDEX)["tables"])
+
+    def _exists(self) -> bool:
+        return bool(self._names())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._folder)}

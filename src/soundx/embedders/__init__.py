@@ -1,0 +1,51 @@
+"""Embedders: YAMNet, and ``logmel``, which needs no weights.
+
+Nothing here imports TensorFlow until it is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from soundx.embedders.base import Embedder, EmbedderInfo
+from soundx.errors import SoundxError
+
+EMBEDDERS = {
+    "yamnet": "soundx.embedders.yamnet.YamnetEmbedder",
+    "logmel": "soundx.embedders.logmel.LogMelEmbedder",
+}
+"""Short names; any other embedder is named by its class, ``package.module.Class``."""
+
+__all__ = ["EMBEDDERS", "Embedder", "EmbedderInfo", "load_embedder"]
+
+
+def load_embedder(
+    name: str, *, yamnet_handle: str = "", level_dbfs: float | None = None
+) -> Embedder:
+    """Return the embedder of that name.
+
+    Args:
+        name: ``yamnet``, ``logmel``, ``auto`` (YAMNet where it can be had without a
+            download, else ``logmel``), or the dotted path of an ``Embedder`` class.
+        yamnet_handle: Where YAMNet is: a TF-Hub handle, a SavedModel folder, or the URL
+            of one (``s3://...``).
+        level_dbfs: RMS level to bring clips to first, or None.
+
+    Raises:
+        SoundxError: There is no such embedder.
+    """
+    if name == "auto":
+        from soundx.embedders.yamnet import available_offline
+
+        name = "yamnet" if available_offline(yamnet_handle) else "logmel"
+    module_name, _, class_name = EMBEDDERS.get(name, name).rpartition(".")
+    try:
+        embedder_class = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SoundxError(
+            f"There is no embedder '{name}'. Known: {', '.join(EMBEDDERS)}, auto, or the "
+            "dotted path of a class of your own."
+        ) from error
+    if not (isinstance(embedder_class, type) and issubclass(embedder_class, Embedder)):
+        raise SoundxError(f"'{name}' is not a subclass of soundx.embedders.Embedder.")
+    return embedder_class(yamnet_handle, level_dbfs=level_dbfs)

@@ -1,0 +1,127 @@
+"""The contract between a clip's waveform and the heads: the embedder.
+
+An embedder turns 16 kHz waveforms into one vector every ``hop_s`` seconds. To add one,
+subclass ``Embedder`` and name its class in the ``embedder`` parameter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from soundx.audio.level import normalise_level
+from soundx.errors import SoundxError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbedderInfo:
+    """Which embedder made a set of embeddings; stored beside them.
+
+    Attributes:
+        name: What people call it, for example ``YAMNet``.
+        fingerprint: Hash of weights, front end and windowing.
+        dim: Length of an embedding.
+        window_s: Stretch of sound one embedding sees, in seconds.
+        hop_s: Time from one embedding to the next, in seconds.
+        level_dbfs: RMS level that clips are brought to first, or None.
+    """
+
+    name: str
+    fingerprint: str
+    dim: int
+    window_s: float
+    hop_s: float
+    level_dbfs: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+
+class Embedder(ABC):
+    """Waveforms in, one embedding a frame out.
+
+    A clip shorter than one window gives exactly one frame, and a clip's frames do not
+    depend on what else is embedded with it.
+
+    Args:
+        source: Where the weights are (a handle, folder or URL); unused by embedders
+            without weights.
+        level_dbfs: RMS level to bring every clip to first, in dB relative to full
+            scale; None leaves clips as they are.
+    """
+
+    name: ClassVar[str]
+    dim: ClassVar[int]
+    window_s: ClassVar[float]
+    hop_s: ClassVar[float]
+
+    def __init__(self, source: str = "", *, level_dbfs: float | None = None) -> None:
+        if level_dbfs is not None and level_dbfs >= 0:
+            raise SoundxError(
+                f"level_dbfs is {level_dbfs}, but a level lies below full scale: try -23."
+            )
+        self.source = source
+        self.level_dbfs = level_dbfs
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that an embedding depends on besides the clip."""
+        parts = {
+            "name": self.name,
+            "dim": self.dim,
+            "window_s": self.window_s,
+            "hop_s": self.hop_s,
+            "level_dbfs": self.level_dbfs,
+            "identity": self._identity(),
+        }
+        text = json.dumps(parts, sort_keys=True)
+        return f"{self.name.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    @property
+    def info(self) -> EmbedderInfo:
+        """What is stored beside the embeddings."""
+        return EmbedderInfo(
+            self.name, self.fingerprint, self.dim, self.window_s, self.hop_s, self.level_dbfs
+        )
+
+    def embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
+        """Embed clips.
+
+        Args:
+            waveforms: Samples at 16 kHz in [-1, 1] [shape=(n_samples,)] each.
+
+        Returns:
+            One array a clip [shape=(n_frames, dim), dtype=float32].
+        """
+        levelled = [normalise_level(w, level_dbfs=self.level_dbfs) for w in waveforms]
+        return self._embed(levelled)
+
+    @abstractmethod
+    def _identity(self) -> str:
+        """Return a string that changes when weights or front end change."""
+
+    @abstractmethod
+    def _embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
+        """Embed clips whose level is settled."""
+
+    @abstractmethod
+    def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the embedder as TensorFlow operations, for the served model.
+
+        The result maps a waveform float32[n_samples], its level settled, to embeddings
+        float32[n_frames, dim], and can be traced into a graph and converted to TFLite.
+        """

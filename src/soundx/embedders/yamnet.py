@@ -1,0 +1,233 @@
+"""YAMNet, loaded through TensorFlow Hub from a handle, a folder or a bucket.
+
+Where its weights come from is settled first and without TensorFlow (``locate``), so that
+a run whose embeddings are all stored need not import it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import numpy as np
+
+from soundx.audio import framing
+from soundx.embedders.base import Embedder, Float32
+from soundx.errors import EmbedderUnavailableError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_HANDLE = "https://tfhub.dev/google/yamnet/1"
+_DOWNLOAD_TIMEOUT_S = 30.0
+
+_WAYS_OUT = (
+    "Three ways out: (1) connect to the network and run again, YAMNet is fetched once and "
+    "kept; (2) set SOUNDX_YAMNET (or --params=yamnet=...) to the folder or s3:// URL of a "
+    "YAMNet SavedModel you already have; (3) do without YAMNet, with less accuracy: "
+    "--params=embedder=logmel."
+)
+
+
+class YamnetEmbedder(Embedder):
+    """YAMNet's embeddings: 1024 numbers every 0.48 s.
+
+    Args:
+        source: A TF-Hub handle (``https://...``), a SavedModel folder, or the URL of one
+            that fsspec can read (``s3://...``), with YAMNet's signature: one waveform in,
+            (scores, embeddings, log-mel spectrogram) out. Empty for the published model.
+        level_dbfs: See ``Embedder``.
+    """
+
+    name = "YAMNet"
+    dim = 1024
+    window_s = framing.WINDOW_S
+    hop_s = framing.HOP_S
+
+    def __init__(self, source: str = "", *, level_dbfs: float | None = None) -> None:
+        super().__init__(source or DEFAULT_HANDLE, level_dbfs=level_dbfs)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The SavedModel's folder on this machine; fetched where it is missing."""
+        return locate(self.source)
+
+    @cached_property
+    def model(self) -> Any:
+        """The SavedModel, loaded by TensorFlow Hub."""
+        import tensorflow_hub as hub
+
+        try:
+            model = hub.load(str(self.folder))
+        except Exception as error:
+            raise EmbedderUnavailableError(
+                f"The SavedModel in {self.folder} cannot be loaded: {error}"
+            ) from error
+        self._check_signature(model)
+        return model
+
+    def _check_signature(self, model: Any) -> None:
+        try:
+            _, embeddings, _ = model(np.zeros(framing.MIN_SAMPLES, np.float32))
+            shape = tuple(embeddings.shape)
+        except Exception as error:
+            raise EmbedderUnavailableError(
+                f"The SavedModel at {self.source} does not answer as YAMNet does (one waveform "
+                f"in; scores, embeddings and spectrogram out): {error}"
+            ) from error
+        if shape != (1, self.dim):
+            raise EmbedderUnavailableError(
+                f"The SavedModel at {self.source} gives embeddings of shape {shape} for one "
+                f"window; YAMNet gives (1, {self.dim})."
+            )
+
+    def _identity(self) -> str:
+        return _hash_saved_model(self.folder)
+
+    def _embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
+        return [self.model(waveform)[1].numpy() for waveform in waveforms]
+
+    def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        model = self.model
+
+        def embed(waveform: tf.Tensor) -> tf.Tensor:
+            _, embeddings, _ = model(waveform)
+            return embeddings
+
+        return embed
+
+
+def available_offline(source: str = "") -> bool:
+    """Tell whether YAMNet can be had from that source without a download."""
+    source = source or DEFAULT_HANDLE
+    if _is_http(source):
+        return _is_whole(_hub_cache_folder(source))
+    return "://" not in source
+
+
+def locate(source: str) -> Path:
+    """Return the folder of a SavedModel on this machine, fetching it where needed.
+
+    Raises:
+        EmbedderUnavailableError: It cannot be had; says what was tried and the ways out.
+    """
+    if _is_http(source):
+        return _from_hub(source)
+    if "://" in source:
+        return _from_bucket(source)
+    folder = Path(source).expanduser()
+    if not _is_whole(folder):
+        missing = "is not a folder" if not folder.is_dir() else "has no whole SavedModel in it"
+        raise EmbedderUnavailableError(
+            f"YAMNet was looked for in {folder}, as SOUNDX_YAMNET or the parameter 'yamnet' "
+            f"says, but that {missing} (saved_model.pb and variables/). {_WAYS_OUT}"
+        )
+    return folder
+
+
+def _is_http(source: str) -> bool:
+    return source.startswith(("https://", "http://"))
+
+
+def _is_whole(folder: Path) -> bool:
+    """A SavedModel with weights; caches lose files to cleaners (tensorflow/hub#896)."""
+    return (
+        (folder / "saved_model.pb").is_file()
+        and (folder / "variables" / "variables.index").is_file()
+        and any((folder / "variables").glob("variables.data-*"))
+    )
+
+
+def _hub_cache_folder(handle: str) -> Path:
+    """Where TensorFlow Hub keeps a handle; told here without importing TensorFlow."""
+    cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules"
+    return Path(cache) / hashlib.sha1(handle.encode()).hexdigest()
+
+
+def _from_hub(handle: str) -> Path:
+    folder = _hub_cache_folder(handle)
+    if _is_whole(folder):
+        return folder
+    if folder.exists():
+        logger.warning("The copy of %s in %s is not whole: it is fetched again.", handle, folder)
+        shutil.rmtree(folder)
+    import tensorflow_hub as hub
+
+    logger.info("Fetching %s ...", handle)
+    patience_s = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        folder = Path(hub.resolve(handle))
+    except Exception as error:
+        raise EmbedderUnavailableError(
+            f"YAMNet cannot be fetched from {handle} ({error}), and there is no copy in "
+            f"TensorFlow Hub's cache, {folder.parent}. {_WAYS_OUT}"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(patience_s)
+    if not _is_whole(folder):
+        raise EmbedderUnavailableError(
+            f"What {handle} sent is not a SavedModel (it lies in {folder}). {_WAYS_OUT}"
+        )
+    return folder
+
+
+def _from_bucket(url: str) -> Path:
+    """Copy a SavedModel from any fsspec URL to the user's cache, once per version."""
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        # fresh listing: an old one would hide new weights
+        filesystem.invalidate_cache()
+        files = filesystem.find(root, detail=True)
+        if not files:
+            raise FileNotFoundError("there is nothing under that address")
+        state = sorted(
+            (name, info.get("size"), str(info.get("ETag") or info.get("mtime") or ""))
+            for name, info in files.items()
+        )
+        key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:24]
+        folder = _user_cache() / "models" / key
+        if not _is_whole(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+            logger.info("Fetching the SavedModel %s ...", url)
+            partial = folder.with_name(f".{key}-{uuid.uuid4().hex}")
+            for name in files:
+                target = partial / name.removeprefix(root.rstrip("/")).lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                filesystem.get_file(name, str(target))
+            if not _is_whole(partial):
+                shutil.rmtree(partial)
+                raise FileNotFoundError("there is no whole SavedModel under that address")
+            partial.rename(folder)
+    except Exception as error:
+        raise EmbedderUnavailableError(
+            f"YAMNet cannot be read from {url}: {error}. {_WAYS_OUT}"
+        ) from error
+    return folder
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser()
+    return Path(base)
+
+
+def _hash_saved_model(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in [folder / "saved_model.pb", *sorted((folder / "variables").iterdir())]:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""What soundx does around a Kedro run: a short summary at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from rich.console import Console
+from rich.table import Table
+
+
+class SummaryHooks:
+    """Print what a run that evaluated a model came to."""
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Print embedder, clips, accuracy, where things are and what to try next."""
+        if "metrics" not in pipeline.all_outputs():
+            return
+        metrics = catalog.load("metrics")
+        manifest = catalog.load("clip_manifest")
+        rejected = catalog.load("rejected_clips")
+        low, high = metrics["accuracy_ci95"]
+        env = run_params.get("env") or ""
+        option = f" --env={env}" if env else ""
+        table = Table(show_header=False, box=None, padding=(0, 2))
+        rows = {
+            "embedder": metrics["embedder"],
+            "clips": f"{len(manifest)} of {manifest['label'].nunique()} labels, "
+            f"{len(rejected)} files rejected",
+            "accuracy": f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
+            f"{metrics['n_test_clips']} test clips",
+            "category accuracy": f"{metrics['category_accuracy']:.3f}",
+            "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
+            "model": f"{_where(catalog, 'classifier', '_folder')} "
+            f"(version {catalog.load('classifier').version})",
+            "reports": str(Path(_where(catalog, "metrics", "_filepath")).parent),
+            "try next": f"kedro viz run{option}, or your own clips: kedro run --params=source=DIR",
+        }
+        for name, value in rows.items():
+            table.add_row(f"[bold]{name}[/bold]", value)
+        console = Console()
+        console.rule("soundx")
+        console.print(table, soft_wrap=True)
+
+
+def _where(catalog: CatalogProtocol[Any, Any], name: str, attribute: str) -> str:
+    """Return where a dataset lies, relative to here where that is shorter."""
+    place = str(getattr(catalog[name], attribute, "in memory"))
+    path = Path(place)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place

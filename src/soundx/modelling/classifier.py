@@ -1,0 +1,170 @@
+"""The classifier that is shipped: TFLite files from waveform to probabilities, and labels.
+
+It runs through LiteRT alone: no TensorFlow, no Kedro, no soundx needed on the device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from soundx.errors import SoundxError
+from soundx.labels import GENERAL, LabelTree
+
+JOINT_MODEL = "soundx.tflite"
+LABELS = "labels.json"
+HEADER = "Classes.h"
+MODEL_CARD = "model_card.md"
+
+
+def head_file(head: str) -> str:
+    """Return the name of a head's TFLite file."""
+    return f"soundx_model_{head}.tflite"
+
+
+class Classifier:
+    """A classifier as a set of files.
+
+    Args:
+        files: Their bytes by name: ``soundx.tflite``, ``labels.json``, ``Classes.h``,
+            ``model_card.md`` and ``soundx_model_<head>.tflite``.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        missing = {JOINT_MODEL, LABELS} - files.keys()
+        if missing:
+            raise SoundxError(
+                f"The classifier is not whole: {', '.join(sorted(missing))} missing. "
+                "Run: kedro run --pipelines=training"
+            )
+        self.files = dict(files)
+        self._interpreters: dict[str, Any] = {}
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """The content of ``labels.json``."""
+        return dict(json.loads(self.files[LABELS]))
+
+    def with_card(self, card: str, *, tflite_difference: float) -> Classifier:
+        """Return the same classifier with its card, and its parity noted beside the labels."""
+        info = {**self.info, "tflite_difference": tflite_difference}
+        return Classifier({**self.files, LABELS: _to_json(info), MODEL_CARD: card.encode()})
+
+    @property
+    def version(self) -> str:
+        """The version it is kept under."""
+        return str(self.info["version"])
+
+    @cached_property
+    def tree(self) -> LabelTree:
+        """Its labels and categories."""
+        return LabelTree(self.info["categories"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its labels, in the order of the probabilities."""
+        return self.tree.labels
+
+    def predict(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Classify one clip with the exported joint model.
+
+        Args:
+            waveform: Samples at 16 kHz in [-1, 1], any number of them [shape=(n_samples,)].
+
+        Returns:
+            Probabilities over ``labels`` [shape=(n_labels,), dtype=float32].
+        """
+        return self._run(JOINT_MODEL, waveform)
+
+    def predict_head(self, head: str, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Classify one clip with one head's own TFLite file.
+
+        Args:
+            head: ``general`` or a category.
+            waveform: Samples at 16 kHz in [-1, 1] [shape=(n_samples,)].
+
+        Returns:
+            Probabilities over the head's classes [shape=(n_classes,), dtype=float32].
+        """
+        if head not in self.tree.heads:
+            raise SoundxError(f"There is no head '{head}'; there are {', '.join(self.tree.heads)}.")
+        return self._run(head_file(head), waveform)
+
+    def _run(self, name: str, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        samples = np.asarray(waveform, np.float32)
+        if samples.ndim != 1:
+            raise SoundxError(f"A waveform has one dimension, not the shape {samples.shape}.")
+        if not samples.size:
+            samples = np.zeros(1, np.float32)
+        interpreter = self._interpreters.get(name)
+        if interpreter is None:
+            interpreter = self._interpreters[name] = _interpreter(self.files[name])
+        entry = interpreter.get_input_details()[0]
+        if tuple(entry["shape"]) != samples.shape:
+            interpreter.resize_tensor_input(entry["index"], samples.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(entry["index"], samples)
+        interpreter.invoke()
+        result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        return np.array(result, np.float32)
+
+
+def _interpreter(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _to_json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def labels_file(
+    tree: LabelTree, *, version: str, embedder: Mapping[str, Any], sample_rate_hz: int
+) -> bytes:
+    """Return ``labels.json``: all that a program needs to use the TFLite files."""
+    content = {
+        "version": version,
+        "input": {
+            "name": "waveform",
+            "dtype": "float32",
+            "sample_rate_hz": sample_rate_hz,
+            "channels": 1,
+            "range": [-1.0, 1.0],
+        },
+        "output": "probabilities over labels, in this order",
+        "labels": list(tree.labels),
+        "categories": dict(tree.category_by_label),
+        "heads": {
+            head: {"file": head_file(head), "classes": list(classes)}
+            for head, classes in tree.heads.items()
+        },
+        "embedder": dict(embedder),
+    }
+    return _to_json(content)
+
+
+def cpp_header(tree: LabelTree) -> bytes:
+    """Return ``Classes.h``: the labels, and the classes of each head, as C++ arrays."""
+    arrays = [("kLabels", "all labels, in the order of soundx.tflite's outputs", tree.labels)]
+    if not tree.is_flat:
+        for number, (head, classes) in enumerate(tree.heads.items()):
+            name = "kGeneral" if head == GENERAL else f"kSpecific{number}"
+            arrays.append((name, f"classes of {head_file(head)}", classes))
+    lines = ["// The classes of a soundx classifier.", "#pragma once", ""]
+    for name, what, classes in arrays:
+        quoted = ", ".join(json.dumps(c, ensure_ascii=False) for c in classes)
+        lines += [
+            f"// {what}",
+            f"inline constexpr const char* {name}[] = {{{quoted}}};",
+            f"inline constexpr int {name}Count = {len(classes)};",
+            "",
+        ]
+    return "\n".join(lines).encode()

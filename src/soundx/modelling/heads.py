@@ -1,0 +1,197 @@
+"""The heads: small Keras networks from one frame's embedding to class logits.
+
+A head is trained on frames; a clip's score is the mean of its frames' logits. TensorFlow
+is imported when a head is built, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import keras
+
+Float32 = npt.NDArray[np.float32]
+
+
+class TrainingOptions(BaseModel):
+    """How heads are built and trained.
+
+    Attributes:
+        hidden_units: Width of each hidden layer.
+        dropout: Share of hidden units silenced in training.
+        learning_rate: Adam's step size.
+        batch_size: Frames a step.
+        max_epochs: Passes over the training frames at most.
+        patience_epochs: Passes without a better validation loss before stopping.
+        seed: Seed of weights, shuffling and dropout.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_units: tuple[int, ...] = (512,)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    batch_size: int = Field(64, gt=0)
+    max_epochs: int = Field(100, gt=0)
+    patience_epochs: int = Field(10, gt=0)
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of clips, ready for training.
+
+    Attributes:
+        embeddings: [shape=(n_frames, dim), dtype=float32].
+        targets: Class index of each frame [shape=(n_frames,), dtype=int64].
+        weights: Weight of each frame in the loss [shape=(n_frames,), dtype=float32].
+    """
+
+    embeddings: Float32
+    targets: npt.NDArray[np.int64]
+    weights: Float32
+
+
+@dataclass(frozen=True)
+class History:
+    """Training curves of one head: one number an epoch.
+
+    Attributes:
+        loss: Weighted cross-entropy on training frames, in nats.
+        val_loss: The same on validation frames.
+        accuracy: Weighted share of training frames that are right.
+        val_accuracy: The same on validation frames.
+        best_epoch: Epoch whose weights were kept, counted from 1.
+    """
+
+    loss: list[float]
+    val_loss: list[float]
+    accuracy: list[float]
+    val_accuracy: list[float]
+    best_epoch: int
+
+
+def build_head(
+    dim: int, n_classes: int, options: TrainingOptions, *, mean: Float32, variance: Float32
+) -> keras.Sequential:
+    """Build an untrained head.
+
+    Args:
+        dim: Length of an embedding.
+        n_classes: Number of classes.
+        options: Sizes and rates.
+        mean: Mean of the training embeddings, which the head subtracts [shape=(dim,)].
+        variance: Their variance, by whose root it divides [shape=(dim,)].
+
+    Returns:
+        A compiled model, embeddings float32[batch, dim] to logits float32[batch, n_classes].
+    """
+    import keras
+
+    layers: list[Any] = [
+        keras.Input((dim,), name="embedding"),
+        keras.layers.Normalization(mean=mean, variance=variance, name="standardise"),
+    ]
+    for number, units in enumerate(options.hidden_units, start=1):
+        layers.append(keras.layers.Dense(units, activation="relu", name=f"hidden_{number}"))
+        if options.dropout:
+            layers.append(keras.layers.Dropout(options.dropout, name=f"dropout_{number}"))
+    layers.append(keras.layers.Dense(n_classes, name="logits"))
+    head = keras.Sequential(layers)
+    head.compile(
+        optimizer=keras.optimizers.Adam(options.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=["accuracy"],
+    )
+    return head
+
+
+def train_head(
+    train: Frames,
+    validation: Frames,
+    n_classes: int,
+    options: TrainingOptions,
+    *,
+    callbacks: Sequence[Any] = (),
+) -> tuple[keras.Sequential, History]:
+    """Train a head, stopping when the validation loss no longer falls.
+
+    The weights of the best epoch are kept. The same frames, options and machine give the
+    same head.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(options.seed)
+    tf.config.experimental.enable_op_determinism()
+    mean, variance = _moments(train)
+    dim = train.embeddings.shape[1]
+    head = build_head(dim, n_classes, options, mean=mean, variance=variance)
+    batches = (
+        _dataset(train)
+        .cache()
+        .shuffle(len(train.targets), seed=options.seed)
+        .batch(options.batch_size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    held_out = _dataset(validation).cache().batch(options.batch_size).prefetch(tf.data.AUTOTUNE)
+    stopping = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=options.patience_epochs, restore_best_weights=True
+    )
+    fitted = head.fit(
+        batches,
+        validation_data=held_out,
+        epochs=options.max_epochs,
+        shuffle=False,  # the data set shuffles itself
+        verbose=0,
+        callbacks=[stopping, *callbacks],
+    )
+    curves = {name: [float(v) for v in values] for name, values in fitted.history.items()}
+    best = int(np.argmin(curves["val_loss"])) + 1
+    names = ("loss", "val_loss", "accuracy", "val_accuracy")
+    return head, History(**{name: curves[name] for name in names}, best_epoch=best)
+
+
+def clip_probabilities(
+    head: keras.Model, embeddings: Float32, frames_per_clip: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Score clips: the softmax of the mean of their frames' logits.
+
+    Args:
+        head: A trained head.
+        embeddings: Frames of all clips, one clip after the other [shape=(n_frames, dim)].
+        frames_per_clip: Number of frames of each clip, one or more [shape=(n_clips,)].
+
+    Returns:
+        Class probabilities [shape=(n_clips, n_classes)].
+    """
+    # called directly: predict() would build a graph for every head and every size
+    logits = np.asarray(head(embeddings, training=False), np.float64)
+    starts = np.concatenate([[0], np.cumsum(frames_per_clip)[:-1]])
+    means = np.add.reduceat(logits, starts, axis=0) / frames_per_clip[:, None]
+    exponentials = np.exp(means - means.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def _dataset(frames: Frames) -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((frames.embeddings, frames.targets, frames.weights))
+
+
+def _moments(frames: Frames) -> tuple[Float32, Float32]:
+    """Return mean and variance by dimension, the variance kept off zero.
+
+    A dimension that never moves in training must not be blown up when it moves in use.
+    """
+    mean = frames.embeddings.mean(axis=0, dtype=np.float64)
+    variance = frames.embeddings.var(axis=0, dtype=np.float64)
+    floor = max(0.1 * float(variance.mean()), 1e-6)
+    return mean.astype(np.float32), (variance + floor).astype(np.float32)

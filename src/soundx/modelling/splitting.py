@@ -1,0 +1,205 @@
+"""Put clips into train, validation and test, by recording and by hash.
+
+A group (all clips of one recording; a clip without one is its own) goes to a side by the
+hash of its name and the seed, compared with the wanted fractions. So a clip's side
+depends on nothing but its own group:
+
+    **Guarantee.** Adding, removing, renaming or relabelling clips never moves another clip
+    across, with one exception: in a label whose hashes left a side empty, the group (or
+    groups) nearest to that side's range is moved there, so that every label with three
+    groups or more stands on all three sides. Such a repair ends when the label has grown
+    enough to fill the side by itself, and is logged.
+
+The price is that a label's shares are only near the wanted ones, as a fair draw's are: a
+rule that kept shares exact would have to move old clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from soundx.errors import SoundxError
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test")
+FIELD = "field"
+"""Side of evaluation-only clips: scored apart, never trained on, never tuned on."""
+
+
+class SplitOptions(BaseModel):
+    """How clips are put on sides.
+
+    Attributes:
+        validation_fraction: Share of groups that early stopping watches.
+        test_fraction: Share of groups that only the evaluation sees.
+        seed: Another seed is another draw.
+        by: ``hash``, or ``fold`` for a data set with official folds in metadata.csv.
+        validation_folds: Folds that validate, for ``by: fold``.
+        test_folds: Folds that test, for ``by: fold``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    validation_fraction: float = Field(0.15, gt=0, lt=1)
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    seed: int = 7
+    by: Literal["hash", "fold"] = "hash"
+    validation_folds: tuple[int, ...] = (4,)
+    test_folds: tuple[int, ...] = (5,)
+
+    @model_validator(mode="after")
+    def _leave_clips_to_train_on(self) -> SplitOptions:
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        if set(self.validation_folds) & set(self.test_folds):
+            raise ValueError("a fold cannot be both for validation and for test")
+        return self
+
+
+def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
+    """Put every clip on a side.
+
+    Args:
+        clips: One row a clip: ``clip_id``, ``label``, ``group``, ``fold`` and
+            ``evaluation_only``.
+        options: How.
+
+    Returns:
+        ``clip_id``, ``split`` (train, validation, test or field), ``group``; in the order
+        of ``clips``.
+
+    Raises:
+        SoundxError: Folds are asked for and missing, a group stands on two sides, or a
+            side that training needs is empty.
+    """
+    sides = pd.Series(FIELD, index=clips.index, dtype="str")
+    ours = clips[~clips["evaluation_only"].astype(bool)]
+    if options.by == "fold":
+        sides[ours.index] = _by_fold(ours, options)
+    else:
+        sides[ours.index] = _by_hash(ours, options)
+    splits = pd.DataFrame(
+        {"clip_id": clips["clip_id"], "split": sides, "group": clips["group"]}
+    ).reset_index(drop=True)
+    check_splits(splits)
+    return splits
+
+
+def check_splits(splits: pd.DataFrame) -> None:
+    """Fail where a group stands on two sides, or where a side is empty.
+
+    Raises:
+        SoundxError: Names the groups and their sides.
+    """
+    sides_of_group = splits.groupby("group")["split"].unique()
+    torn = sides_of_group[sides_of_group.str.len() > 1]
+    if len(torn):
+        examples = "; ".join(f"{g} ({', '.join(sorted(s))})" for g, s in torn.head(3).items())
+        raise SoundxError(
+            f"{len(torn)} groups stand on two sides of the split: {examples}. Clips of one "
+            "recording must stay together: mend 'group' or 'fold' in metadata.csv, or split "
+            "by hash (--params=splits.by=hash)."
+        )
+    empty = [side for side in SPLITS if not (splits["split"] == side).any()]
+    if empty:
+        raise SoundxError(
+            f"No clip is left for {' and '.join(empty)}: {len(splits)} clips in "
+            f"{splits['group'].nunique()} recordings are too few. Every label needs clips from "
+            "three recordings or more."
+        )
+
+
+def _by_fold(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
+    folds = pd.to_numeric(clips["fold"], errors="coerce")
+    if folds.isna().any():
+        raise SoundxError(
+            f"splits.by is 'fold', but {int(folds.isna().sum())} of {len(clips)} clips have no "
+            "fold. Give every clip one in metadata.csv, or use --params=splits.by=hash."
+        )
+    sides = pd.Series("train", index=clips.index, dtype="str")
+    sides[folds.isin(options.validation_folds)] = "validation"
+    sides[folds.isin(options.test_folds)] = "test"
+    return sides
+
+
+def _by_hash(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
+    position = {g: _position(g, options.seed) for g in clips["group"].unique()}
+    test_below = options.test_fraction
+    validation_below = test_below + options.validation_fraction
+
+    def side(place: float) -> str:
+        if place < test_below:
+            return "test"
+        return "validation" if place < validation_below else "train"
+
+    side_of = {group: side(place) for group, place in position.items()}
+    centre = {
+        "test": test_below / 2,
+        "validation": (test_below + validation_below) / 2,
+        "train": (validation_below + 1) / 2,
+    }
+    for label, groups in clips.groupby("label")["group"].unique().items():
+        _fill_empty_sides(str(label), list(groups), side_of, position, centre)
+    return clips["group"].map(side_of)
+
+
+def _fill_empty_sides(
+    label: str,
+    groups: list[str],
+    side_of: dict[str, str],
+    position: dict[str, float],
+    centre: dict[str, float],
+) -> None:
+    """Move groups within one label until no side is empty, or say that it cannot be."""
+    wanted = ["train", "test", "validation"][: len(groups)]
+    if len(wanted) < len(SPLITS):
+        logger.warning(
+            "Label '%s' has clips from %d recording(s) only: none for %s.",
+            label,
+            len(groups),
+            " and ".join(s for s in ("test", "validation") if s not in wanted),
+        )
+    for empty in wanted:
+        held = {s: [g for g in groups if side_of[g] == s] for s in SPLITS}
+        if held[empty]:
+            continue
+        donor = max(held, key=lambda s: len(held[s]))
+        # ties fall to the name, so that the order of the clips does not matter
+        moved = min(held[donor], key=lambda g: (abs(position[g] - centre[empty]), g))
+        side_of[moved] = empty
+        logger.info("Label '%s' had nothing in %s: '%s' moved there.", label, empty, moved)
+
+
+def _position(group: str, seed: int) -> float:
+    """Return a group's place in [0, 1), the same on every machine."""
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def class_weights(targets: np.ndarray, n_frames: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return a weight a clip such that every class counts the same in the loss.
+
+    Args:
+        targets: Class index of each clip [shape=(n_clips,)].
+        n_frames: Frames of each clip, each of which will carry the clip's weight.
+        n_classes: Number of classes.
+
+    Returns:
+        Weights whose mean over frames is one [shape=(n_clips,), dtype=float32].
+    """
+    frames_of_class = np.bincount(targets, weights=n_frames, minlength=n_classes)
+    present = np.count_nonzero(frames_of_class)
+    weight_of_class = np.divide(
+        frames_of_class.sum() / max(present, 1),
+        frames_of_class,
+        out=np.zeros(n_classes),
+        where=frames_of_class > 0,
+    )
+    return weight_of_class[targets].astype(np.float32)

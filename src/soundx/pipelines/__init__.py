@@ -1,0 +1,1 @@
+"""One package a pipeline: ``nodes.py`` of pure functions, ``pipeline.py`` that wires them."""

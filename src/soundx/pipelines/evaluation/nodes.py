@@ -1,0 +1,239 @@
+"""From heads and test clips to scores, tables and pictures."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from soundx.embedders.store import EmbeddingStore
+from soundx.errors import SoundxError
+from soundx.labels import LabelTree
+from soundx.metrics import classification_scores, confusion_table, per_class_scores, share_interval
+from soundx.modelling.classifier import Classifier
+from soundx.modelling.joint import TrainedHeads, short_hashes
+from soundx.modelling.model_card import model_card
+from soundx.modelling.splitting import FIELD
+from soundx.modelling.versions import Evaluation
+
+logger = logging.getLogger(__name__)
+
+_CLIPS_AT_A_TIME = 2048
+_TOP = 3
+
+
+def predict_test_clips(
+    heads: TrainedHeads,
+    clip_manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    embeddings: EmbeddingStore,
+) -> pd.DataFrame:
+    """Classify the test clips, and the evaluation-only ones, with the joint model.
+
+    Returns:
+        One row a clip: ``clip_id``, ``path``, ``split`` (test or field), ``label``,
+        ``category``, ``predicted_label``, ``probability``, ``predicted_category``,
+        ``category_probability``, ``top1`` to ``top3`` with ``top1_probability`` ...,
+        ``certainty`` (the probability of the true label), and ``probabilities`` over all
+        labels in the model's order.
+
+    Raises:
+        SoundxError: A test clip was seen in training, or there is none.
+    """
+    tree = heads.tree
+    clips = clip_manifest[["clip_id", "path", "label", "category"]].merge(
+        splits[["clip_id", "split"]], on="clip_id", validate="one_to_one"
+    )
+    clips = clips[clips["split"].isin(["test", FIELD])].reset_index(drop=True)
+    _check_unseen(clips, heads)
+    known = clips["label"].isin(tree.labels)
+    if (~known).any():
+        logger.warning(
+            "%d clips are of labels this model does not know, for example '%s': not scored.",
+            int((~known).sum()),
+            clips.loc[~known, "label"].iloc[0],
+        )
+    clips = clips[known].reset_index(drop=True)
+    if not (clips["split"] == "test").any():
+        raise SoundxError(
+            "There is no test clip. Run: kedro run --pipelines=preprocessing,training"
+        )
+    embedded = embeddings.of(heads.embedder)
+    parts = []
+    for start in range(0, len(clips), _CLIPS_AT_A_TIME):
+        ids = clips["clip_id"].iloc[start : start + _CLIPS_AT_A_TIME].tolist()
+        parts.append(heads.predict(embedded.frames(ids), embedded.n_frames(ids)))
+    return _predictions(clips, np.concatenate(parts), tree)
+
+
+def score_predictions(
+    test_predictions: pd.DataFrame, heads: TrainedHeads
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """Return metrics, per-class metrics and the confusion matrix of the test clips."""
+    tree = heads.tree
+    truth, probabilities = _truth(test_predictions, "test", tree)
+    metrics = {
+        "embedder": heads.embedder.name,
+        "embedder_fingerprint": heads.embedder.fingerprint,
+        **classification_scores(truth, probabilities, tree),
+    }
+    if (test_predictions["split"] == FIELD).any():
+        field_truth, field_probabilities = _truth(test_predictions, FIELD, tree)
+        right = field_probabilities.argmax(axis=1) == field_truth
+        metrics["field_accuracy"] = float(right.mean())
+        metrics["field_accuracy_ci95"] = list(share_interval(int(right.sum()), len(right)))
+        metrics["n_field_clips"] = len(right)
+    confusion = confusion_table(truth, probabilities.argmax(axis=1), tree.labels)
+    low, high = metrics["accuracy_ci95"]
+    logger.info(
+        "Accuracy %.3f (95 %% interval %.3f to %.3f) on %d test clips, %d labels, embedder %s; "
+        "guessing the commonest label would give %.3f.",
+        metrics["accuracy"],
+        low,
+        high,
+        metrics["n_test_clips"],
+        metrics["n_labels"],
+        metrics["embedder"],
+        metrics["majority_class_accuracy"],
+    )
+    return metrics, per_class_scores(truth, probabilities, tree), confusion
+
+
+def plot_confusion(confusion_matrix: pd.DataFrame) -> tuple[Any, Any, Any]:
+    """Draw the confusion matrix: a Matplotlib picture, and a Plotly figure for two uses."""
+    shares = confusion_matrix.div(confusion_matrix.sum(axis=1).clip(lower=1), axis=0)
+    interactive = _interactive(confusion_matrix, shares)
+    return _picture(confusion_matrix, shares), interactive, interactive
+
+
+def conclude(
+    classifier: Classifier,
+    heads: TrainedHeads,
+    metrics: dict[str, Any],
+    per_class_metrics: pd.DataFrame,
+    test_predictions: pd.DataFrame,
+    confusion_matrix: pd.DataFrame,
+) -> tuple[Evaluation, str]:
+    """Gather what is kept with the model, and write its card anew with the figures in it.
+
+    Raises:
+        SoundxError: Heads and classifier are of different training runs.
+    """
+    if classifier.version != heads.version:
+        raise SoundxError(
+            f"The heads are of {heads.version}, the classifier of {classifier.version}: the last "
+            "training did not end. Run: kedro run --pipelines=training,evaluation"
+        )
+    difference = classifier.info.get("tflite_difference")
+    card = model_card(heads, tflite_difference=difference, metrics=metrics)
+    evaluation = Evaluation(
+        version=heads.version,
+        metrics=metrics,
+        per_class=per_class_metrics,
+        predictions=test_predictions,
+        confusion=confusion_matrix,
+        model_card=card,
+    )
+    return evaluation, card
+
+
+def _check_unseen(clips: pd.DataFrame, heads: TrainedHeads) -> None:
+    seen = np.isin(short_hashes(clips["clip_id"]), heads.seen_clips)
+    if seen.any():
+        raise SoundxError(
+            f"{int(seen.sum())} test clips were seen by this model in training, for example "
+            f"{clips['path'][seen].iloc[0]}: the splits have changed since. "
+            "Run: kedro run --pipelines=training,evaluation"
+        )
+
+
+def _predictions(clips: pd.DataFrame, probabilities: np.ndarray, tree: LabelTree) -> pd.DataFrame:
+    labels = np.array(tree.labels, dtype=object)
+    categories = np.array(tree.categories, dtype=object)
+    rows = np.arange(len(clips))
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")
+    by_category = tree.category_probabilities(probabilities)
+    best_category = by_category.argmax(axis=1)
+    truth = clips["label"].map(tree.labels.index).to_numpy()
+    table = clips[["clip_id", "path", "split", "label", "category"]].copy()
+    table["predicted_label"] = labels[ranked[:, 0]]
+    table["probability"] = probabilities[rows, ranked[:, 0]]
+    table["predicted_category"] = categories[best_category]
+    table["category_probability"] = by_category[rows, best_category]
+    for place in range(_TOP):
+        has_place = place < len(labels)
+        column = ranked[:, min(place, len(labels) - 1)]
+        table[f"top{place + 1}"] = labels[column] if has_place else None
+        table[f"top{place + 1}_probability"] = probabilities[rows, column] if has_place else np.nan
+    table["certainty"] = probabilities[rows, truth]
+    table["probabilities"] = list(probabilities.astype(np.float32))
+    return table
+
+
+def _truth(predictions: pd.DataFrame, split: str, tree: LabelTree) -> tuple[np.ndarray, np.ndarray]:
+    side = predictions[predictions["split"] == split]
+    truth = side["label"].map(tree.labels.index).to_numpy(np.int64)
+    return truth, np.stack(side["probabilities"].to_list()).astype(np.float64)
+
+
+def _picture(counts: pd.DataFrame, shares: pd.DataFrame) -> Any:
+    from matplotlib.figure import Figure
+
+    n = len(counts)
+    size = min(4.0 + 0.42 * n, 30.0)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if n <= 40:  # noqa: PLR2004  more would not be legible
+        for row in range(n):
+            for column in range(n):
+                count = int(counts.iat[row, column])
+                if count:
+                    dark = shares.iat[row, column] > 0.5  # noqa: PLR2004
+                    color = "white" if dark else "#333"
+                    axes.text(
+                        column, row, str(count), ha="center", va="center", color=color, size=8
+                    )
+    ticks = np.arange(n)
+    axes.set_xticks(ticks, counts.columns, rotation=60, ha="right", rotation_mode="anchor", size=8)
+    axes.set_yticks(ticks, counts.index, size=8)
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("true label")
+    n_right = int(np.trace(counts.to_numpy()))
+    total = int(counts.to_numpy().sum())
+    axes.set_title(f"{n_right} of {total} test clips right", loc="left")
+    figure.colorbar(image, ax=axes, label="share of the true label", shrink=0.8)
+    return figure
+
+
+def _interactive(counts: pd.DataFrame, shares: pd.DataFrame) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares.to_numpy(),
+            x=list(counts.columns),
+            y=list(counts.index),
+            customdata=counts.to_numpy(),
+            text=np.where(counts.to_numpy() > 0, counts.to_numpy().astype(str), ""),
+            texttemplate="%{text}",
+            colorscale="Blues",
+            zmin=0,
+            zmax=1,
+            colorbar={"title": "share of<br>true label"},
+            hovertemplate="true %{y}<br>predicted %{x}<br>%{customdata} clips, %{z:.0%} of the "
+            "true label<extra></extra>",
+        )
+    )
+    side = 260 + 32 * len(counts)
+    figure.update_layout(
+        title="Confusion matrix of the test clips",
+        xaxis_title="predicted label",
+        yaxis={"title": "true label", "autorange": "reversed"},
+        width=side + 160,
+        height=side,
+        template="plotly_white",
+    )
+    return figure

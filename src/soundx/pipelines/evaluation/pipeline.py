@@ -1,0 +1,57 @@
+"""Wiring of the evaluation pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from soundx.pipelines.evaluation.nodes import (
+    conclude,
+    plot_confusion,
+    predict_test_clips,
+    score_predictions,
+)
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Classify the test clips, score them, draw the confusion, keep it all with the model."""
+    return Pipeline(
+        [
+            Node(
+                func=predict_test_clips,
+                inputs=["heads", "clip_manifest", "splits", "embeddings"],
+                outputs="test_predictions",
+                name="predict_test_clips",
+                tags="model",
+            ),
+            Node(
+                func=score_predictions,
+                inputs=["test_predictions", "heads"],
+                outputs=["metrics", "per_class_metrics", "confusion_matrix"],
+                name="score_predictions",
+                tags="tables",
+            ),
+            Node(
+                func=plot_confusion,
+                inputs="confusion_matrix",
+                outputs=[
+                    "confusion_matrix_picture",
+                    "confusion_matrix_plot",
+                    "confusion_matrix_page",
+                ],
+                name="plot_confusion",
+                tags="plot",
+            ),
+            Node(
+                func=conclude,
+                inputs=[
+                    "classifier",
+                    "heads",
+                    "metrics",
+                    "per_class_metrics",
+                    "test_predictions",
+                    "confusion_matrix",
+                ],
+                outputs=["model_versions", "model_card"],
+                name="conclude",
+                tags="io",
+            ),
+        ]
+    )

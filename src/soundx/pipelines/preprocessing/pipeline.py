@@ -1,0 +1,46 @@
+"""Wiring of the preprocessing pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from soundx.pipelines.preprocessing.nodes import (
+    build_model_input,
+    decode_clips,
+    embed_clips,
+    split_clips,
+)
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Decode and embed the clips, split them, and list what each head learns from."""
+    return Pipeline(
+        [
+            Node(
+                func=decode_clips,
+                inputs=["raw_clips", "clip_manifest"],
+                outputs="waveforms",
+                name="decode_clips",
+                tags="audio",
+            ),
+            Node(
+                func=embed_clips,
+                inputs=["waveforms", "clip_manifest", "embedder", "params:embedding"],
+                outputs="embeddings",
+                name="embed_clips",
+                tags="audio",
+            ),
+            Node(
+                func=split_clips,
+                inputs=["clip_manifest", "params:splits"],
+                outputs="splits",
+                name="split_clips",
+                tags="tables",
+            ),
+            Node(
+                func=build_model_input,
+                inputs=["clip_manifest", "splits", "embeddings"],
+                outputs="model_input",
+                name="build_model_input",
+                tags="tables",
+            ),
+        ]
+    )

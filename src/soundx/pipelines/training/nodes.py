@@ -1,0 +1,165 @@
+"""From embeddings to trained heads, and from heads to the classifier that is shipped."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from soundx.audio.decoding import decode_clip
+from soundx.clips import RawClips
+from soundx.embedders import Embedder
+from soundx.embedders.store import EmbeddingSet, EmbeddingStore
+from soundx.errors import SoundxError
+from soundx.labels import GENERAL, LabelTree
+from soundx.modelling.classifier import Classifier
+from soundx.modelling.heads import Frames, History, TrainingOptions, train_head
+from soundx.modelling.joint import TrainedHeads, short_hashes
+from soundx.modelling.model_card import model_card
+from soundx.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+PARITY_CLIPS = 8
+PARITY_TOLERANCE = 1e-3
+
+
+def train_heads(
+    model_input: dict[str, pd.DataFrame], embeddings: EmbeddingStore, training: TrainingOptions
+) -> TrainedHeads:
+    """Train ``general`` and every category's head, each until its validation loss rises."""
+    import keras
+
+    general = model_input[GENERAL]
+    embedded = _embeddings_of(general, embeddings)
+    tree = LabelTree.build(zip(general["label"], general["category"], strict=True))
+    models: dict[str, keras.Model] = {}
+    histories: dict[str, History] = {}
+    with progress_bar() as bar:
+        for head, classes in tree.heads.items():
+            task = bar.add_task(f"Training {head}", total=training.max_epochs)
+            tick = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda *_, task=task: bar.advance(task)
+            )
+            table = model_input[head]
+            models[head], histories[head] = train_head(
+                _frames(table[table["split"] == "train"], embedded),
+                _frames(table[table["split"] == "validation"], embedded),
+                len(classes),
+                training,
+                callbacks=[tick],
+            )
+            epochs = len(histories[head].loss)
+            bar.update(task, total=epochs, completed=epochs)
+    for head, history in histories.items():
+        best = history.best_epoch - 1
+        logger.info(
+            "Head %s: %d classes, best epoch %d of %d, validation loss %.3f, accuracy on "
+            "frames %.3f.",
+            head,
+            len(tree.heads[head]),
+            best + 1,
+            len(history.loss),
+            history.val_loss[best],
+            history.val_accuracy[best],
+        )
+    seen = general[general["split"].isin(["train", "validation"])]
+    return TrainedHeads(
+        tree=tree,
+        models=models,
+        embedder=embedded.info,
+        histories=histories,
+        training=training.model_dump(mode="json"),
+        seen_clips=short_hashes(seen["clip_id"]),
+        clips_per_split={str(k): int(v) for k, v in general["split"].value_counts().items()},
+    )
+
+
+def export_heads(
+    heads: TrainedHeads,
+    embedder: Embedder,
+    raw_clips: RawClips,
+    clip_manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+) -> Classifier:
+    """Export the heads to TFLite, and hold the result against the heads on real clips.
+
+    Raises:
+        SoundxError: The exported model does not give the heads' answer.
+    """
+    from soundx.modelling.export import export_classifier, largest_difference
+
+    classifier = export_classifier(embedder, heads)
+    validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
+    paths = clip_manifest.set_index("clip_id")["path"][validation]
+    waveforms = [decode_clip(raw_clips.path(path)) for path in paths]
+    clips = list(zip(waveforms, embedder.embed(waveforms), strict=True))
+    difference = largest_difference(classifier, heads, clips)
+    logger.info("TFLite and Keras differ by %.1e at most on %d clips.", difference, len(clips))
+    if not difference <= PARITY_TOLERANCE:
+        raise SoundxError(
+            f"The exported model strays by {difference:.4f} from the heads it was made of "
+            f"(allowed: {PARITY_TOLERANCE}). Nothing was saved."
+        )
+    return classifier.with_card(
+        model_card(heads, tflite_difference=difference), tflite_difference=difference
+    )
+
+
+def plot_training_curves(heads: TrainedHeads) -> Any:
+    """Draw loss and accuracy by epoch for every head, the kept epoch marked."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    names = list(heads.histories)
+    figure = make_subplots(rows=len(names), cols=1, subplot_titles=names, shared_xaxes=True)
+    for row, (head, history) in enumerate(heads.histories.items(), start=1):
+        epochs = np.arange(1, len(history.loss) + 1)
+        for curve, dash in (("loss", "dot"), ("val_loss", "solid")):
+            figure.add_trace(
+                go.Scatter(
+                    x=epochs,
+                    y=getattr(history, curve),
+                    name="training" if curve == "loss" else "validation",
+                    line={"dash": dash, "color": "#4c78a8"},
+                    showlegend=row == 1,
+                    hovertemplate=f"{head}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
+                ),
+                row=row,
+                col=1,
+            )
+        figure.add_vline(x=history.best_epoch, line_color="#999", line_dash="dash", row=row, col=1)
+    figure.update_layout(
+        title="Loss by epoch (cross-entropy, nats); the dashed epoch was kept",
+        height=160 + 180 * len(names),
+        template="plotly_white",
+    )
+    figure.update_xaxes(title_text="epoch", row=len(names), col=1)
+    return figure
+
+
+def _embeddings_of(table: pd.DataFrame, embeddings: EmbeddingStore) -> EmbeddingSet:
+    """Return the set that the tables were made with.
+
+    Raises:
+        SoundxError: The store has been filled by another embedder since.
+    """
+    current = embeddings.current
+    wanted = table["embedder"].iloc[0]
+    if current.info.fingerprint != wanted:
+        raise SoundxError(
+            f"The model input was made with {wanted}, but the newest embeddings are by "
+            f"{current.info.fingerprint}. Run: kedro run --pipelines=preprocessing,training"
+        )
+    return current
+
+
+def _frames(clips: pd.DataFrame, embedded: EmbeddingSet) -> Frames:
+    n_frames = embedded.n_frames(clips["clip_id"])
+    return Frames(
+        embeddings=embedded.frames(clips["clip_id"].tolist()),
+        targets=np.repeat(clips["target"].to_numpy(np.int64), n_frames),
+        weights=np.repeat(clips["weight"].to_numpy(np.float32), n_frames),
+    )

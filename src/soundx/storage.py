@@ -1,0 +1,156 @@
+"""Whole-or-absent writes, on this machine and on any filesystem fsspec knows.
+
+A file is written beside its place and renamed into it, so that nobody ever reads half of
+one; object stores give that by themselves.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+class Folder:
+    """A folder on any filesystem, addressed by path or URL.
+
+    Args:
+        url: A path, or a URL such as ``s3://bucket/prefix``.
+        storage_options: Passed to the filesystem (credentials, endpoint).
+    """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        options = dict(storage_options or {})
+        self.fs, self.root = fsspec.core.url_to_fs(url, **options)
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def __str__(self) -> str:
+        return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
+
+    def sub(self, name: str) -> Folder:
+        """Return a folder inside this one, on the same filesystem."""
+        inner = object.__new__(Folder)
+        inner.fs, inner.is_local, inner.root = self.fs, self.is_local, self.path(name)
+        return inner
+
+    def path(self, name: str = "") -> str:
+        """Return the full path of something in the folder, without its protocol."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    def exists(self, name: str = "") -> bool:
+        """Tell whether a file or folder is there."""
+        return bool(self.fs.exists(self.path(name)))
+
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names directly below a folder, sorted; none where it is missing."""
+        self.fs.invalidate_cache(self.path(folder))
+        try:
+            found = self.fs.ls(self.path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        return bytes(self.fs.cat_file(self.path(name)))
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading."""
+        return self.fs.open(self.path(name), "rb")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
+        if not self.is_local:
+            self.fs.pipe_file(self.path(name), content)
+            return
+        with whole_file(Path(self.path(name))) as partial:
+            partial.write_bytes(content)
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of a JSON file."""
+        return json.loads(self.read(name))
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file, whole or not at all."""
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        self.write(name, text.encode())
+
+    def write_with(self, name: str, writer: Callable[[Any], object]) -> None:
+        """Write a file with a function that takes a path or a binary file."""
+        if not self.is_local:
+            content = io.BytesIO()
+            writer(content)
+            self.write(name, content.getvalue())
+            return
+        with whole_file(Path(self.path(name))) as partial:
+            writer(partial)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder of ours, if it is there."""
+        if self.exists(name):
+            self.fs.rm(self.path(name), recursive=True)
+
+    def replace_files(self, files: Mapping[str, bytes]) -> None:
+        """Make the folder hold exactly these files, in one step where that can be.
+
+        On this machine the new folder is written beside the old one and takes its place;
+        elsewhere files are written one by one, and then those no longer wanted removed.
+        """
+        if self.is_local:
+            _replace_folder(Path(self.root), files)
+            return
+        for name, content in files.items():
+            self.write(name, content)
+        prefix = self.root.rstrip("/") + "/"
+        self.fs.invalidate_cache(self.root)
+        for path in self.fs.find(self.root):
+            if path.removeprefix(prefix) not in files:
+                self.fs.rm_file(path)
+
+    def read_files(self) -> dict[str, bytes]:
+        """Return the bytes of all files below the folder, by relative name."""
+        self.fs.invalidate_cache(self.root)
+        prefix = self.root.rstrip("/") + "/"
+        return {
+            path.removeprefix(prefix): self.fs.cat_file(path) for path in self.fs.find(self.root)
+        }
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside the wanted one to write to; on success it takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the suffix stays last: writers look at it to choose a format
+    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tag = uuid.uuid4().hex[:12]
+    new, old = (folder.with_name(f".{folder.name}-{which}-{tag}") for which in ("new", "old"))
+    try:
+        for name, content in files.items():
+            path = new / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
