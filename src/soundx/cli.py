@@ -1,13 +1,17 @@
-"""``kedro run`` for people: an error of soundx's own is one message, not a traceback."""
+"""``kedro run`` for people: what a person can mend is one message, not a traceback."""
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
 
 from soundx.errors import find_soundx_error
 
@@ -20,16 +24,52 @@ def cli() -> None:
     """Commands of the project; Kedro adds its own."""
 
 
+def message_for_people(error: Exception) -> str | None:
+    """Return what to tell a person about an error, or None for a defect of ours."""
+    ours = find_soundx_error(error)
+    if ours is not None:
+        return str(ours)
+    if isinstance(error, ParameterValidationError):
+        lines = str(error).splitlines()
+        return "\n".join(line for line in lines if "errors.pydantic.dev" not in line)
+    if isinstance(error, MissingConfigException):
+        return f"{error}. Environments are the folders of conf/."
+    if isinstance(error, DatasetError):
+        return f"{error}\nWhere a file is missing, run what makes it first: kedro run"
+    return None
+
+
+def _known_pipelines() -> list[str]:
+    import pkgutil
+
+    from soundx import pipelines
+
+    return [
+        "__default__",
+        *sorted(module.name for module in pkgutil.iter_modules(pipelines.__path__)),
+    ]
+
+
+def _check_pipelines(wanted: Iterable[str]) -> None:
+    known = _known_pipelines()
+    for name in wanted:
+        if name not in known:
+            raise click.ClickException(
+                f"There is no pipeline '{name}'. There are: {', '.join(known)}."
+            )
+
+
 def _for_people(command: Any) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        _check_pipelines(kwargs.get("pipelines") or [])
         try:
             return command(*args, **kwargs)
         except Exception as error:
-            ours = find_soundx_error(error)
-            if ours is None:
+            message = message_for_people(error)
+            if message is None:
                 raise
-            raise click.ClickException(str(ours)) from error
+            raise click.ClickException(message) from error
 
     return wrapped
 

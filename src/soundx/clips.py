@@ -303,7 +303,7 @@ def _report(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
     mended = (manifest["note"] != "").sum()
     if mended:
         notes = manifest.loc[manifest["note"] != "", ["path", "note"]].head(3)
-        logger.warning(
+        logger.info(
             "%d clips were mended or look odd (column 'note' of the manifest): %s",
             mended,
             "; ".join(f"{row.path}: {row.note}" for row in notes.itertuples()),

@@ -9,5 +9,7 @@ DEFAULT = ("ingestion", "preprocessing", "training", "evaluation")
 def register_pipelines() -> dict[str, Pipeline]:
     """Return every pipeline by name; ``__default__`` runs from ingestion to evaluation."""
     pipelines = find_pipelines(raise_errors=True)
-    pipelines["__default__"] = sum((pipelines[name] for name in DEFAULT), Pipeline([]))
+    # kedro run --pipelines=NAME loads only what it names
+    parts = [pipelines[name] for name in DEFAULT if name in pipelines]
+    pipelines["__default__"] = sum(parts, Pipeline([]))
     return pipelines

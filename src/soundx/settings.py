@@ -1,8 +1,13 @@
 """Kedro's settings for soundx."""
 
+import warnings
+
 from omegaconf.resolvers import oc
 
 from soundx.hooks import SummaryHooks
+
+# Kedro's own use of OmegaConf; nobody here can act on it
+warnings.filterwarnings("ignore", message=r"[\s\S]*register_new_resolver\(\) is deprecated")
 
 HOOKS = (SummaryHooks(),)
 

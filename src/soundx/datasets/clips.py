@@ -26,25 +26,25 @@ class ClipSourceDataset(AbstractDataset[Any, "ClipSource | NoSource"]):
     """The labelled clips as their owner keeps them.
 
     Args:
-        path: A folder of label folders; empty where clips are put into ``01_raw`` by hand.
+        source: A folder of label folders; empty where clips are put into ``01_raw`` by hand.
         metadata: For Kedro-Viz.
     """
 
-    def __init__(self, *, path: str | None, metadata: dict[str, Any] | None = None) -> None:
-        self._path = path
+    def __init__(self, *, source: str | None, metadata: dict[str, Any] | None = None) -> None:
+        self._source = source
         self.metadata = metadata
 
     def load(self) -> ClipSource | NoSource:
-        return FolderSource(Path(self._path)) if self._path else NoSource()
+        return FolderSource(Path(self._source)) if self._source else NoSource()
 
     def save(self, data: Any) -> None:
         raise SoundxError("soundx never writes to where the clips come from.")
 
     def _exists(self) -> bool:
-        return not self._path or Path(self._path).is_dir()
+        return not self._source or Path(self._source).is_dir()
 
     def _describe(self) -> dict[str, Any]:
-        return {"path": self._path}
+        return {"source": self._source}
 
 
 class SynthesisedClipsDataset(AbstractDataset[Any, SynthesisedSource]):

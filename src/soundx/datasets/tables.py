@@ -13,6 +13,7 @@ from kedro_datasets.pandas import CSVDataset as _CSVDataset
 from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.text import TextDataset as _TextDataset
 
+from soundx.errors import SoundxError
 from soundx.storage import Folder, whole_file
 
 
@@ -79,8 +80,14 @@ class TableFolderDataset(AbstractDataset[Mapping[str, pd.DataFrame], dict[str, p
         self.metadata = metadata
 
     def load(self) -> dict[str, pd.DataFrame]:
+        names = self._names()
+        if not names:
+            raise SoundxError(
+                f"There is no model input in {self._folder} yet. "
+                "Run: kedro run --pipelines=preprocessing"
+            )
         tables = {}
-        for name in self._names():
+        for name in names:
             with self._folder.open(f"{name}.parquet") as file:
                 tables[name] = pd.read_parquet(file)
         return tables
