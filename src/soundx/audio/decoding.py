@@ -262,6 +262,8 @@ def _why_not_sound(path: Path, head: bytes, error: Exception) -> str:
     reason = _sndfile_reason(error)
     if isinstance(error, TypeError) or "not recognised" in reason or "not exist" in reason:
         return f"not a sound format soundx can read ({path.suffix.lower() or 'no extension'})"
+    if "unimplemented" in reason:
+        return "a sound file in a coding that cannot be read"
     return f"broken header: {reason}"
 
 
