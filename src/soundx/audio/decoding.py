@@ -179,11 +179,11 @@ def _notes(levels: _Levels) -> Iterator[str]:
         yield f"over full scale (peak {levels.peak:.2f}), scaled down"
     if abs(levels.offset) > 0.01:  # noqa: PLR2004  1 % of full scale
         yield f"constant offset of {levels.offset:+.3f} removed"
-    if levels.peak < _SILENCE_PEAK:
-        if levels.channel_peak > 100 * _SILENCE_PEAK:
-            yield "silent: the channels cancel each other when averaged"
-        else:
-            yield "silent"
+    # 60 dB: antiphase channels leave a rest of rounding errors
+    if levels.peak < 1e-3 * levels.channel_peak:
+        yield "silent: the channels cancel each other when averaged"
+    elif levels.peak < _SILENCE_PEAK:
+        yield "silent"
 
 
 def _mix(block: npt.NDArray[np.float32]) -> tuple[Waveform, int]:

@@ -80,15 +80,14 @@ def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
         SoundxError: Folds are asked for and missing, a group stands on two sides, or a
             side that training needs is empty.
     """
+    clips = clips.reset_index(drop=True)
     sides = pd.Series(FIELD, index=clips.index, dtype="str")
     ours = clips[~clips["evaluation_only"].astype(bool)]
     if options.by == "fold":
         sides[ours.index] = _by_fold(ours, options)
     else:
         sides[ours.index] = _by_hash(ours, options)
-    splits = pd.DataFrame(
-        {"clip_id": clips["clip_id"], "split": sides, "group": clips["group"]}
-    ).reset_index(drop=True)
+    splits = pd.DataFrame({"clip_id": clips["clip_id"], "split": sides, "group": clips["group"]})
     check_splits(splits)
     return splits
 

@@ -1,0 +1,1 @@
+"""The Streamlit viewer: reads the catalog, computes nothing a node could have saved."""

@@ -1,0 +1,83 @@
+"""Shared by all tests: real sound files, a real run of the demo, YAMNet where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["DO_NOT_TRACK"] = "1"
+
+ROOT = Path(__file__).parents[1]
+YAMNET = os.environ.get("SOUNDX_YAMNET", "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not YAMNET:
+        skip = pytest.mark.skip(reason="needs YAMNet's weights: set SOUNDX_YAMNET to a SavedModel")
+        for item in items:
+            if "yamnet" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def yamnet_folder() -> str:
+    return YAMNET
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def write_clip(tmp_path: Path) -> Callable[..., Path]:
+    """Write a short tone, each call another one, to a path below tmp_path."""
+    count = iter(range(10_000))
+
+    def write(
+        name: str, *, seconds: float = 0.5, rate_hz: int = 16_000, channels: int = 1, **options: Any
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pitch = 300 + 7 * next(count)
+        tone = 0.5 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate_hz)) / rate_hz)
+        samples = np.repeat(tone[:, None], channels, axis=1)
+        soundfile.write(path, samples, rate_hz, **options)
+        return path
+
+    return write
+
+
+def run_kedro(*, env: str | None = None, pipelines: list[str] | None = None, **params: Any) -> None:
+    """Run pipelines in this process, as ``kedro run`` does."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(ROOT)
+    with KedroSession.create(project_path=ROOT, env=env, runtime_params=params) as session:
+        session.run(pipeline_names=pipelines or ["__default__"])
+
+
+def load(name: str, *, env: str | None = None, **params: Any) -> Any:
+    """Load a dataset of the catalog."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(ROOT)
+    with KedroSession.create(project_path=ROOT, env=env, runtime_params=params) as session:
+        return session.load_context().catalog.load(name)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data root of one whole run of the demo, without weights."""
+    root = tmp_path_factory.mktemp("demo") / "data"
+    run_kedro(env="demo", data_root=str(root), embedder="logmel")
+    return root

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from soundx.datasets.models import KerasHeadsDataset
+from soundx.datasets.tables import CSVDataset, JSONDataset, ParquetDataset, TableFolderDataset
+from soundx.errors import find_soundx_error
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "data"),
+    [
+        (ParquetDataset, "a.parquet", pd.DataFrame({"x": [1]})),
+        (CSVDataset, "a.csv", pd.DataFrame({"x": [1]})),
+        (JSONDataset, "a.json", {"x": 1}),
+    ],
+)
+def test_a_failed_save_leaves_the_old_file(tmp_path, dataset, name, data):
+    kept = dataset(filepath=str(tmp_path / "sub" / name))
+    kept.save(data)
+    before = (tmp_path / "sub" / name).read_bytes()
+    with pytest.raises(DatasetError):
+        kept.save({"not json or a table": object()})
+    assert (tmp_path / "sub" / name).read_bytes() == before
+    assert len(list((tmp_path / "sub").iterdir())) == 1
+
+
+def test_tables_that_are_no_longer_written_are_removed_and_others_are_not(tmp_path):
+    folder = TableFolderDataset(path=str(tmp_path))
+    (tmp_path / "splits.parquet").write_bytes(b"somebody else's")
+    table = pd.DataFrame({"x": [1]})
+    folder.save({"general": table, "A": table})
+    folder.save({"general": table})
+    assert list(folder.load()) == ["general"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"general.parquet", "model_input.json", "splits.parquet"}
+
+
+def test_what_is_not_there_says_what_to_run(tmp_path):
+    for dataset in (TableFolderDataset, KerasHeadsDataset):
+        with pytest.raises(DatasetError) as caught:
+            dataset(path=str(tmp_path / "none")).load()
+        assert "kedro run --pipelines=" in str(find_soundx_error(caught.value))

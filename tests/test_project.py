@@ -1,0 +1,181 @@
+"""The whole job, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from soundx.audio.decoding import decode_clip
+from soundx.errors import SoundxError, find_soundx_error
+from tests.conftest import ROOT, load, run_kedro
+
+
+def kedro(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def metrics_of(root):
+    return json.loads((root / "08_reporting/metrics.json").read_text())
+
+
+def test_the_demo_is_learnt_and_honestly_scored(demo):
+    metrics = metrics_of(demo)
+    assert metrics["embedder"] == "logmel"
+    assert metrics["accuracy"] >= 0.9
+    assert metrics["majority_class_accuracy"] < 0.3
+    low, high = metrics["accuracy_ci95"]
+    assert low < metrics["accuracy"] < high
+    assert metrics["n_labels"] == 12
+    predictions = pd.read_parquet(demo / "07_model_output/test_predictions.parquet")
+    assert len(predictions) == metrics["n_test_clips"]
+    right = predictions["label"] == predictions["predicted_label"]
+    assert right.mean() == pytest.approx(metrics["accuracy"])
+    splits = pd.read_parquet(demo / "05_model_input/splits.parquet").set_index("clip_id")
+    assert set(splits["split"][predictions["clip_id"]]) == {"test"}
+    confusion = pd.read_csv(demo / "08_reporting/confusion_matrix.csv", index_col=0)
+    assert np.trace(confusion) == right.sum()
+    for name in ("confusion_matrix.png", "confusion_matrix.html", "per_class_metrics.csv"):
+        assert (demo / "08_reporting" / name).stat().st_size > 100
+
+
+def test_the_shipped_files_answer_as_the_evaluation_did(demo):
+    classifier = load("classifier", env="demo", data_root=str(demo))
+    predictions = pd.read_parquet(demo / "07_model_output/test_predictions.parquet")
+    for row in predictions.head(10).itertuples():
+        answer = classifier.predict(decode_clip(demo / "01_raw" / row.path))
+        np.testing.assert_allclose(answer, row.probabilities, atol=1e-3)
+    assert "logmel" in classifier.files["model_card.md"].decode()
+    assert b"ALARM_SIREN" in classifier.files["Classes.h"]
+    heads = {name for name in classifier.files if name.startswith("soundx_model_")}
+    assert len(heads) == 5
+
+
+def test_a_second_run_embeds_nothing_and_gives_the_same_metrics(demo, monkeypatch):
+    before = metrics_of(demo)
+    from soundx.embedders.logmel import LogMelEmbedder
+
+    embedded = []
+    pool = LogMelEmbedder._pool
+    monkeypatch.setattr(LogMelEmbedder, "_pool", lambda *a: embedded.append(1) or pool(*a))
+    run_kedro(env="demo", data_root=str(demo), embedder="logmel")
+    assert metrics_of(demo) == before
+    assert len(embedded) <= 8  # the clips that the export is held against
+
+
+def test_every_training_run_is_kept_and_two_can_be_compared(demo):
+    versions = load("model_versions", env="demo", data_root=str(demo))
+    n_before, first = len(versions), next(iter(versions))
+    run_kedro(
+        env="demo",
+        pipelines=["training", "evaluation"],
+        data_root=str(demo),
+        embedder="logmel",
+        training={"max_epochs": 2},
+    )
+    assert len(versions) == n_before + 1
+    newest = list(versions)[-1]
+    assert versions[newest].metrics == metrics_of(demo)
+    assert load("classifier", env="demo", data_root=str(demo)).version == newest
+    assert versions[first].metrics["accuracy"] != versions[newest].metrics["accuracy"]
+    clip = np.zeros(16_000, np.float32)
+    old, new = (versions[v].classifier.predict(clip) for v in (first, newest))
+    assert np.abs(old - new).max() > 1e-4
+    card = versions[newest].classifier.files["model_card.md"].decode()
+    assert f"{versions[newest].metrics['accuracy']:.3f}" in card
+    assert "max_epochs: 2" in card
+
+
+def test_a_model_is_never_scored_on_clips_it_was_trained_on(demo):
+    run_kedro(
+        env="demo",
+        pipelines=["preprocessing"],
+        data_root=str(demo),
+        embedder="logmel",
+        splits={"seed": 99},
+    )
+    with pytest.raises(SoundxError, match="were seen by this model in training"):
+        run_kedro(env="demo", pipelines=["evaluation"], data_root=str(demo), embedder="logmel")
+    run_kedro(env="demo", pipelines=["preprocessing"], data_root=str(demo), embedder="logmel")
+
+
+def test_your_own_flat_folder_works(tmp_path, rng):
+    import soundfile
+
+    for label, pitch in (("low", 200), ("high", 2000)):
+        (tmp_path / "clips" / label).mkdir(parents=True)
+        for number in range(10):
+            tone = np.sin(np.arange(8000) * 2 * np.pi * pitch * rng.uniform(0.8, 1.2) / 8000)
+            noisy = 0.3 * tone + 0.01 * rng.standard_normal(8000)
+            soundfile.write(tmp_path / "clips" / label / f"{number}.wav", noisy, 8000)
+    root = tmp_path / "data"
+    (tmp_path / "clips/low/notes.txt").write_text("not a clip")
+    run_kedro(source=str(tmp_path / "clips"), data_root=str(root), embedder="logmel")
+    assert metrics_of(root)["n_labels"] == 2
+    assert metrics_of(root)["accuracy"] == 1.0
+    rejected = pd.read_csv(root / "08_reporting/rejected_clips.csv")
+    assert rejected["path"].tolist() == ["low/notes.txt"]
+
+
+@pytest.mark.yamnet
+def test_the_demo_takes_yamnet_where_it_is_at_hand(tmp_path):
+    run_kedro(env="demo", data_root=str(tmp_path))
+    assert metrics_of(tmp_path)["embedder"] == "YAMNet"
+    assert metrics_of(tmp_path)["accuracy"] >= 0.85
+    assert "YAMNet" in (tmp_path / "06_models/classifier/model_card.md").read_text()
+
+
+def test_outside_the_demo_nothing_falls_back_in_silence(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUNDX_YAMNET", str(tmp_path / "nowhere"))
+    with pytest.raises(Exception, match="embedder=logmel") as caught:
+        run_kedro(source=str(demo / "01_raw"), data_root=str(tmp_path / "data"))
+    assert find_soundx_error(caught.value) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--params=data_root={tmp}"], "Four ways to begin"),
+        (["--params=source=/no/such/folder"], "/no/such/folder is not a folder"),
+        (["--params=training.max_epochs=many"], "valid integer"),
+        (["--params=training.epochs=3"], "not permitted"),
+        (["--pipelines=nope"], "There is no pipeline 'nope'"),
+        (["--env=nope"], "conf/nope"),
+        (["--pipelines=training", "--params=data_root={tmp}"], "--pipelines=preprocessing"),
+        (["--pipelines=evaluation", "--params=data_root={tmp}"], "--pipelines=training"),
+    ],
+)
+def test_mistakes_are_answered_in_one_message_without_a_traceback(tmp_path, arguments, message):
+    done = kedro("run", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_pipelines_are_listed_without_tensorflow():
+    done = kedro("registry", "list")
+    assert done.returncode == 0
+    for name in ("__default__", "ingestion", "preprocessing", "training", "evaluation"):
+        assert name in done.stdout
+    code = (
+        "import sys; from kedro.framework.startup import bootstrap_project; "
+        "bootstrap_project('.'); from kedro.framework.project import pipelines; "
+        "dict(pipelines); print([m for m in ('tensorflow', 'librosa', 'matplotlib', 'keras') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().endswith("[]")
