@@ -10,7 +10,8 @@ ENV_OPTION := $(if $(ENV),--env=$(ENV))
 # no telemetry from Kedro's plugins
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test train eval sync viz app notebook lint format lock clean
+.PHONY: help setup run test train eval sync publish releases rollback s3 bench-s3 viz app \
+  notebook lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +37,21 @@ eval: $(STAMP)  ## evaluate the newest model
 sync: $(STAMP)  ## bring data/01_raw up to date with the bucket
 	$(BIN)/kedro run --env=s3 --pipelines=ingestion
 
+publish: $(STAMP)  ## publish the newest classifier to the bucket (or folder) of releases
+	$(BIN)/kedro run --env=s3 --pipelines=publishing
+
+releases: $(STAMP)  ## list what was published, with accuracy and date
+	$(BIN)/kedro releases
+
+rollback: $(STAMP)  ## make an older release the latest again: make rollback VERSION=...
+	$(BIN)/kedro rollback $(VERSION)
+
+s3: $(STAMP)  ## a real S3 server on this machine, to try the buckets
+	$(BIN)/python scripts/s3_server.py
+
+bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
+	$(BIN)/python benchmarks/s3_sync.py
+
 viz: $(STAMP)  ## the pipelines as a graph in the browser
 	$(BIN)/kedro viz run --lite $(ENV_OPTION)
 
@@ -60,5 +76,5 @@ lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
 	  --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	rm -rf $(VENV) .venv-s3 build dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import MissingConfigException
@@ -13,7 +15,11 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
-from soundx.errors import find_soundx_error
+from soundx.errors import DryRunDone, find_soundx_error
+from soundx.s3 import plain_errors
+
+if TYPE_CHECKING:
+    from soundx.modelling.releases import Releases
 
 # before TensorFlow is loaded: its start-up notes are not for the people who run soundx
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -66,6 +72,10 @@ def _for_people(command: Any) -> Any:
         try:
             return command(*args, **kwargs)
         except Exception as error:
+            done = find_soundx_error(error)
+            if isinstance(done, DryRunDone):
+                click.echo(str(done))
+                return None
             message = message_for_people(error)
             if message is None:
                 raise
@@ -82,3 +92,64 @@ run = click.Command(
     context_settings=kedro_run.context_settings,
 )
 cli.add_command(run)
+
+
+_env_option = click.option("--env", default="s3", show_default=True, help="Environment of conf/.")
+
+
+def _releases(env: str) -> Releases:
+    from soundx.datasets.catalog import open_catalog
+
+    return open_catalog(Path.cwd(), env).load("releases")
+
+
+@cli.command("releases")
+@_env_option
+def list_releases(env: str) -> None:
+    """List what was published, with accuracy and date."""
+    from rich.console import Console
+    from rich.table import Table
+
+    with _plain():
+        releases = _releases(env)
+        with plain_errors(str(releases.folder)):
+            latest, versions = releases.latest, [releases.describe(v) for v in releases]
+    if not versions:
+        click.echo(f"Nothing was published to {releases.folder} yet: make publish")
+        return
+    table = Table("version", "accuracy", "95 % interval", "test clips", "published", "")
+    for facts in versions:
+        metrics = facts["metrics"]
+        low, high = metrics["accuracy_ci95"]
+        table.add_row(
+            facts["version"],
+            f"{facts['accuracy']:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            str(metrics["n_test_clips"]),
+            facts["published"],
+            "latest" if facts["version"] == latest else "",
+        )
+    Console().print(table)
+
+
+@cli.command("rollback")
+@click.argument("version")
+@_env_option
+def rollback(version: str, env: str) -> None:
+    """Make an older release the latest again; nothing is deleted."""
+    with _plain():
+        releases = _releases(env)
+        with plain_errors(str(releases.folder)):
+            releases.rollback(version)
+    click.echo(f"{releases.folder}: latest is {version}.")
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        message = message_for_people(error)
+        if message is None:
+            raise
+        raise click.ClickException(message) from None

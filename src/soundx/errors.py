@@ -19,6 +19,10 @@ class EmbedderUnavailableError(SoundxError):
     """An embedder's weights cannot be had; the message names the ways out."""
 
 
+class DryRunDone(SoundxError):  # noqa: N818  no error: the run ends here on purpose
+    """A dry run has said what it would do; nothing after it is to run."""
+
+
 def find_soundx_error(error: BaseException | None) -> SoundxError | None:
     """Return the first ``SoundxError`` in an exception's chain of causes, or None.
 

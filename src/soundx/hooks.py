@@ -1,15 +1,27 @@
-"""What soundx does around a Kedro run: a short summary at its end."""
+"""What soundx does around a Kedro run: S3 settings before it, a short summary at its end."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from rich.console import Console
 from rich.table import Table
+
+from soundx.datasets.catalog import read_s3_settings
+
+
+class S3Hooks:
+    """Give S3 settings and keys to everything that reads or writes a bucket."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read ``.env``, the settings in ``globals.yml`` and the keys in ``credentials.yml``."""
+        read_s3_settings(context.config_loader, context.project_path)
 
 
 class SummaryHooks:

@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
 from soundx.errors import SoundxError
-from soundx.progress import map_in_threads, track
+from soundx.progress import map_in_threads, n_workers, track
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +57,59 @@ class ClipSource(Protocol):
     def list_objects(self) -> Iterable[SourceObject]:
         """Yield every object, in any order."""
 
+    @property
+    def parallel_fetches(self) -> int:
+        """How many objects to fetch at once."""
+
     def fetch(self, key: str, target: Path) -> None:
-        """Write one object's bytes to a file that does not exist yet."""
+        """Write one object's bytes to a file."""
+
+
+class MirrorOptions(BaseModel):
+    """What a run of ``mirror`` may do.
+
+    Attributes:
+        max_removed_share: Stop where more than this share of the mirror would be removed:
+            a source that suddenly lists half as much is more often a mistake than a wish.
+        force: Remove whatever went away, however much it is.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_removed_share: float = Field(0.2, ge=0, le=1)
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class MirrorJob:
+    """A mirror to be made: what a node hands to the catalog, which knows the folder.
+
+    Attributes:
+        source: Where the clips are; None where they are put into the folder by hand.
+        options: What may be done.
+        dry_run: Only tell what would be done.
+    """
+
+    source: ClipSource | None
+    options: MirrorOptions
+    dry_run: bool = False
 
 
 @dataclass
 class MirrorReport:
-    """What one run of ``mirror`` did; numbers of files."""
+    """What one run of ``mirror`` did."""
 
     fetched: int = 0
     unchanged: int = 0
     removed: int = 0
+    retries: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = f"{self.fetched} fetched, {self.unchanged} unchanged, {self.removed} removed"
-        return f"{text}, {len(self.refused)} refused" if self.refused else text
+        if self.refused:
+            text += f", {len(self.refused)} refused"
+        return f"{text} ({self.retries} retries)" if self.retries else text
 
 
 class FolderSource:
@@ -106,6 +146,11 @@ class FolderSource:
                 state = path.stat()
                 key = path.relative_to(self.folder).as_posix()
                 yield SourceObject(key, state.st_size, str(state.st_mtime_ns))
+
+    @property
+    def parallel_fetches(self) -> int:
+        """How many files to copy at once."""
+        return n_workers()
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy one file."""
@@ -192,6 +237,8 @@ class Ledger:
 def why_refused(key: str) -> str | None:
     """Tell why a key cannot be mirrored to a file of that name; None where it can."""
     parts = key.split("/")
+    if key.endswith("/") and key.strip("/"):
+        return "a folder's marker, not a file"
     if not key or key.startswith("/") or (len(key) > 1 and key[1] == ":"):
         return "an absolute name"
     if "\\" in key:
@@ -207,59 +254,133 @@ def why_refused(key: str) -> str | None:
     return None
 
 
-def mirror(source: ClipSource, root: Path) -> MirrorReport:
+@dataclass
+class _Plan:
+    wanted: list[SourceObject] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    n_unchanged: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def mirror(source: ClipSource, root: Path, options: MirrorOptions | None = None) -> MirrorReport:
     """Make a folder the mirror of a source.
+
+    Nothing is removed before the whole listing was read.
 
     Args:
         source: Where the clips are.
         root: The folder; made where it is missing.
+        options: What may be done.
 
     Returns:
         What was done.
 
     Raises:
-        SoundxError: The source cannot be read.
+        SoundxError: The source cannot be read, or more would be removed than allowed.
     """
     root.mkdir(parents=True, exist_ok=True)
-    partial = root / KEPT_BY_SOUNDX / "partial"
     with closing(Ledger(root)) as ledger:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        report = MirrorReport()
         known = ledger.files()
-        wanted: list[SourceObject] = []
-        present: set[str] = set()
-        for item in source.list_objects():
-            reason = why_refused(item.key)
-            if reason is not None:
-                report.refused.append((item.key, reason))
-                continue
-            present.add(item.key)
-            entry = known.get(item.key)
-            if entry and entry.version == _version_of(item) and entry.is_untouched(root / item.key):
-                report.unchanged += 1
-            else:
-                wanted.append(item)
-        done = map_in_threads(_fetcher(source, partial), wanted, in_flight_per_worker=4)
-        arrivals = zip(wanted, done, strict=True)
-        for item, arrived in track(arrivals, description="Mirroring clips", total=len(wanted)):
-            final = root / item.key
-            if item.key not in known and _stands_in_the_way(final, arrived):
-                report.refused.append((item.key, "a file of yours stands in its place"))
-                arrived.unlink()
-                continue
-            # noted before and after: a file is known as ours even if we are killed between
-            ledger.expect(item)
-            arrived.replace(final)
-            ledger.put(item, final)
-            report.fetched += 1
-        for key in sorted(known.keys() - present):
+        plan = _plan(source, root, known)
+        _check_removals(plan, known, source, options or MirrorOptions())
+        _fetch(source, root, ledger, known, plan)
+        for key in plan.gone:
             _remove(root, key, known[key])
             ledger.forget(key)
-            report.removed += 1
-        ledger.set_refused(report.refused)
-        shutil.rmtree(partial, ignore_errors=True)
-    return report
+        ledger.set_refused(plan.refused)
+    return MirrorReport(
+        fetched=len(plan.wanted),
+        unchanged=plan.n_unchanged,
+        removed=len(plan.gone),
+        retries=getattr(source, "n_retries", 0),
+        refused=plan.refused,
+    )
+
+
+def _plan(source: ClipSource, root: Path, known: dict[str, LedgerEntry]) -> _Plan:
+    plan = _Plan()
+    present: set[str] = set()
+    folds_case = _folds_case(root)
+    seen_folded: set[str] = set()
+    for item in source.list_objects():
+        reason = why_refused(item.key)
+        if reason is None and folds_case and item.key.casefold() in seen_folded:
+            reason = "its name differs from another only in case, which this disk does not tell"
+        if reason is not None:
+            plan.refused.append((item.key, reason))
+            continue
+        if folds_case:
+            seen_folded.add(item.key.casefold())
+        present.add(item.key)
+        entry = known.get(item.key)
+        if entry and entry.version == _version_of(item) and entry.is_untouched(root / item.key):
+            plan.n_unchanged += 1
+        else:
+            plan.wanted.append(item)
+    plan.gone = sorted(known.keys() - present)
+    return plan
+
+
+def _check_removals(
+    plan: _Plan, known: dict[str, LedgerEntry], source: ClipSource, options: MirrorOptions
+) -> None:
+    if options.force or not plan.gone:
+        return
+    share = len(plan.gone) / len(known)
+    is_empty = not plan.wanted and not plan.n_unchanged
+    if is_empty or share > options.max_removed_share:
+        found = "lists as empty" if is_empty else f"no longer lists {len(plan.gone)} objects"
+        raise SoundxError(
+            f"{source.name} {found}, and {share:.0%} of the mirror ({len(plan.gone)} of "
+            f"{len(known)} files) would be removed; {options.max_removed_share:.0%} is allowed. "
+            "Nothing was done. If it is meant, add --params=mirror.force=true "
+            "(--params=dry_run=true lists what would happen)."
+        )
+
+
+def _fetch(
+    source: ClipSource, root: Path, ledger: Ledger, known: dict[str, LedgerEntry], plan: _Plan
+) -> None:
+    if not plan.wanted:
+        return
+    partial = root / KEPT_BY_SOUNDX / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    todo, plan.wanted = plan.wanted, []
+    done = map_in_threads(
+        _fetcher(source, partial), todo, workers=source.parallel_fetches, in_flight_per_worker=4
+    )
+    arrivals = zip(todo, done, strict=True)
+    for item, arrived in track(arrivals, description="Mirroring clips", total=len(todo)):
+        final = root / item.key
+        in_the_way = _stands_in_the_way(root, final, arrived, ours=item.key in known)
+        if in_the_way:
+            plan.refused.append((item.key, in_the_way))
+            arrived.unlink()
+            continue
+        # noted before and after: a file is known as ours even if we are killed between
+        ledger.expect(item)
+        arrived.replace(final)
+        ledger.put(item, final)
+        plan.wanted.append(item)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def print_plan(source: ClipSource, root: Path) -> None:
+    """Print what ``mirror`` would do, a line a file."""
+    with closing(Ledger(root)) as ledger:
+        plan = _plan(source, root, ledger.files())
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for item in plan.wanted:
+        console.print(f"would fetch   {item.key} ({item.size_bytes:,} bytes)")
+    for key in plan.gone:
+        console.print(f"would remove  {key}")
+    for key, reason in plan.refused:
+        console.print(f"would refuse  {key!r}: {reason}")
+    console.print(
+        f"{source.name}: {len(plan.wanted)} to fetch, {len(plan.gone)} to remove, "
+        f"{plan.n_unchanged} unchanged, {len(plan.refused)} refused. Nothing was done."
+    )
 
 
 def refused_keys(root: Path) -> list[tuple[str, str]]:
@@ -284,15 +405,28 @@ def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path
     return fetch
 
 
-def _stands_in_the_way(final: Path, arrived: Path) -> bool:
-    """Make room for a new file; true where somebody's own file or folder has its place."""
+def _stands_in_the_way(root: Path, final: Path, arrived: Path, *, ours: bool) -> str | None:
+    """Make room for a file; tell what stands in its place where that cannot be."""
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        return True
-    if not os.path.lexists(final):
-        return False
-    return not (final.is_file() and filecmp.cmp(final, arrived, shallow=False))
+        return "another file stands where its folder would be"
+    except OSError as error:
+        return f"its name cannot be a file's here: {error.strerror}"
+    if not final.parent.resolve().is_relative_to(root.resolve()):
+        return "a link in its folder leads out of the mirror"
+    if ours or not os.path.lexists(final):
+        return "a folder stands in its place" if final.is_dir() else None
+    if final.is_file() and filecmp.cmp(final, arrived, shallow=False):
+        return None
+    return "a file of yours stands in its place"
+
+
+def _folds_case(root: Path) -> bool:
+    """Tell whether the disk takes 'A' and 'a' for one name."""
+    probe = root / KEPT_BY_SOUNDX / "Case"
+    probe.touch()
+    return (root / KEPT_BY_SOUNDX / "cASE").exists()
 
 
 def _version_of(item: SourceObject) -> str:

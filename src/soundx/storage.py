@@ -19,6 +19,9 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+# a listing that was kept is a stale one as soon as another process writes
+fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
+
 
 class Folder:
     """A folder on any filesystem, addressed by path or URL.

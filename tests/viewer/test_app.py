@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from soundx.viewer.catalog import open_catalog
+from soundx.datasets.catalog import open_catalog
 from tests.conftest import ROOT
 
 

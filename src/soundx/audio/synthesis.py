@@ -22,6 +22,7 @@ import scipy.signal
 import soundfile
 
 from soundx.mirror import SourceObject
+from soundx.progress import n_workers
 
 Signal = npt.NDArray[np.float64]
 Maker = Callable[[np.random.Generator, float, int], Signal]
@@ -69,6 +70,11 @@ class SynthesisedSource:
     def name(self) -> str:
         """What to call it in messages."""
         return "the synthesised demo"
+
+    @property
+    def parallel_fetches(self) -> int:
+        """How many clips to make at once."""
+        return n_workers()
 
     @cached_property
     def clips(self) -> dict[str, DemoClip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +11,54 @@ from kedro.io import AbstractDataset
 
 from soundx.audio.synthesis import SynthesisedSource
 from soundx.clips import RawClips
-from soundx.errors import SoundxError
-from soundx.mirror import ClipSource, FolderSource, mirror
+from soundx.errors import DryRunDone, SoundxError
+from soundx.mirror import ClipSource, FolderSource, MirrorJob, mirror, print_plan
 
 logger = logging.getLogger(__name__)
 
 
-class NoSource:
-    """No source is named: clips are put into ``01_raw`` by hand."""
-
-    name = "nowhere"
-
-
-class ClipSourceDataset(AbstractDataset[Any, "ClipSource | NoSource"]):
-    """The labelled clips as their owner keeps them.
+class ClipSourceDataset(AbstractDataset[Any, "ClipSource | None"]):
+    """The labelled clips as their owner keeps them; None where none is named.
 
     Args:
-        source: A folder of label folders; empty where clips are put into ``01_raw`` by hand.
+        source: A folder of label folders, or a bucket of them (``s3://bucket/prefix``);
+            empty where clips are put into ``01_raw`` by hand.
+        timeout_s: How long to wait for a bucket's server.
+        parallel_fetches: Objects fetched from a bucket at once.
         metadata: For Kedro-Viz.
     """
 
-    def __init__(self, *, source: str | None, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        source: str | None,
+        timeout_s: float = 20.0,
+        parallel_fetches: int = 16,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         self._source = source
+        self._timeout_s = timeout_s
+        self._parallel_fetches = parallel_fetches
         self.metadata = metadata
 
-    def load(self) -> ClipSource | NoSource:
-        return FolderSource(Path(self._source)) if self._source else NoSource()
+    def load(self) -> ClipSource | None:
+        if not self._source:
+            return None
+        if "://" in self._source:
+            from soundx.s3 import S3Source
+
+            return S3Source(
+                self._source,
+                timeout_s=self._timeout_s,
+                parallel_fetches=self._parallel_fetches,
+            )
+        return FolderSource(Path(self._source))
 
     def save(self, data: Any) -> None:
         raise SoundxError("soundx never writes to where the clips come from.")
 
     def _exists(self) -> bool:
-        return not self._source or Path(self._source).is_dir()
+        return not self._source or "://" in self._source or Path(self._source).is_dir()
 
     def _describe(self) -> dict[str, Any]:
         return {"source": self._source}
@@ -75,35 +92,48 @@ class SynthesisedClipsDataset(AbstractDataset[Any, SynthesisedSource]):
         return {"clips_per_label": self._source.clips_per_label, "seed": self._source.seed}
 
 
-class RawClipsDataset(AbstractDataset["ClipSource | NoSource", RawClips]):
-    """The exact local mirror of a clip source: saving a source mirrors it.
+class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):
+    """The exact local mirror of a clip source: saving a job makes it.
 
     Args:
-        path: The folder; always on this machine, since sound files are decoded from it.
+        path: The folder. Sound files are decoded from it, so it is always on this machine:
+            for a URL (``data_root=s3://...``) a folder in the user's cache takes its place.
         metadata: For Kedro-Viz.
     """
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
-        self._root = Path(path)
+        self._root = _local_folder(path)
         self.metadata = metadata
 
     def load(self) -> RawClips:
         return RawClips(self._root)
 
-    def save(self, data: ClipSource | NoSource) -> None:
-        if isinstance(data, NoSource):
-            self._root.mkdir(parents=True, exist_ok=True)
-            return
-        if isinstance(data, FolderSource):
-            _check_apart(data.folder, self._root.resolve())
-        logger.info("Mirroring %s into %s ...", data.name, self._root)
-        logger.info("Mirrored: %s.", mirror(data, self._root))
+    def save(self, data: MirrorJob) -> None:
+        source = data.source
+        self._root.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, FolderSource):
+            _check_apart(source.folder, self._root.resolve())
+        if data.dry_run:
+            if source is not None:
+                print_plan(source, self._root)
+            raise DryRunDone("Dry run: nothing was changed.")
+        if source is not None:
+            logger.info("Mirroring %s into %s ...", source.name, self._root)
+            logger.info("Mirrored: %s.", mirror(source, self._root, data.options))
 
     def _exists(self) -> bool:
         return self._root.is_dir()
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._root)}
+
+
+def _local_folder(path: str) -> Path:
+    protocol, found, rest = path.partition("://")
+    if not found:
+        return Path(path)
+    cache = Path(os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser())
+    return cache / "mirrors" / protocol / rest
 
 
 def _check_apart(source: Path, root: Path) -> None:

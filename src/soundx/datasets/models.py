@@ -21,8 +21,10 @@ from soundx.labels import LabelTree
 from soundx.modelling.classifier import Classifier
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.releases import Release, Releases
 from soundx.modelling.versions import Evaluation, ModelVersions
 from soundx.progress import progress_bar
+from soundx.s3 import plain_errors
 from soundx.storage import Folder
 
 logger = logging.getLogger(__name__)
@@ -173,6 +175,7 @@ class KerasHeadsDataset(AbstractDataset[TrainedHeads, TrainedHeads]):
             training=index["training"],
             seen_clips=np.load(io.BytesIO(self._folder.read(self._SEEN))),
             clips_per_split=index["clips_per_split"],
+            manifest_digest=index["manifest_digest"],
             version=index["version"],
         )
 
@@ -192,6 +195,7 @@ class KerasHeadsDataset(AbstractDataset[TrainedHeads, TrainedHeads]):
             "categories": dict(data.tree.category_by_label),
             "training": dict(data.training),
             "clips_per_split": dict(data.clips_per_split),
+            "manifest_digest": data.manifest_digest,
             "histories": {head: asdict(history) for head, history in data.histories.items()},
         }
         files[self._INDEX] = json.dumps(index, indent=2, ensure_ascii=False).encode()
@@ -279,3 +283,38 @@ class ModelVersionsDataset(AbstractDataset[Evaluation, ModelVersions]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._versions.folder)}
+
+
+class ReleasesDataset(AbstractDataset[Release, Releases]):
+    """Published classifiers; saving one publishes it.
+
+    Args:
+        path: A bucket (``s3://bucket/prefix``) or folder.
+        fs_args: Arguments of a remote filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._path = path
+        self._fs_args = fs_args
+        self.metadata = metadata
+
+    def load(self) -> Releases:
+        return Releases(Folder(self._path, self._fs_args))
+
+    def save(self, data: Release) -> None:
+        with plain_errors(self._path):
+            comparison = self.load().publish(data)
+        logger.info("Published to %s. %s", self._path, comparison)
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path}

@@ -127,7 +127,13 @@ def _to_json(content: Mapping[str, Any]) -> bytes:
 
 
 def labels_file(
-    tree: LabelTree, *, version: str, embedder: Mapping[str, Any], sample_rate_hz: int
+    tree: LabelTree,
+    *,
+    version: str,
+    embedder: Mapping[str, Any],
+    training: Mapping[str, Any],
+    manifest_digest: str,
+    sample_rate_hz: int,
 ) -> bytes:
     """Return ``labels.json``: all that a program needs to use the TFLite files."""
     content = {
@@ -147,6 +153,8 @@ def labels_file(
             for head, classes in tree.heads.items()
         },
         "embedder": dict(embedder),
+        "training": dict(training),
+        "manifest_digest": manifest_digest,
     }
     return _to_json(content)
 

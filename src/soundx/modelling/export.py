@@ -86,6 +86,8 @@ def export_classifier(embedder: Embedder, heads: TrainedHeads) -> Classifier:
             heads.tree,
             version=heads.version,
             embedder=heads.embedder.to_dict(),
+            training=heads.training,
+            manifest_digest=heads.manifest_digest,
             sample_rate_hz=SAMPLE_RATE_HZ,
         ),
         bundle.HEADER: bundle.cpp_header(heads.tree),

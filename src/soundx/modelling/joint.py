@@ -31,6 +31,7 @@ class TrainedHeads:
         seen_clips: Short hashes of the clip ids of train and validation, which a test
             clip must not be among [shape=(n_clips,), dtype=uint64].
         clips_per_split: Number of clips by split.
+        manifest_digest: Hash of which clips were used, under which label, on which side.
         version: Time of training, the name under which the model is kept; empty until
             the heads are saved.
     """
@@ -42,6 +43,7 @@ class TrainedHeads:
     training: Mapping[str, Any]
     seen_clips: npt.NDArray[np.uint64]
     clips_per_split: Mapping[str, int]
+    manifest_digest: str = ""
     version: str = ""
 
     def predict(
@@ -68,3 +70,11 @@ def short_hashes(clip_ids: Iterable[str]) -> npt.NDArray[np.uint64]:
     """Return eight bytes of each clip id, enough to tell clips apart [dtype=uint64]."""
     ids = (hashlib.sha256(clip_id.encode()).digest()[:8] for clip_id in clip_ids)
     return np.array([int.from_bytes(part, "big") for part in ids], np.uint64)
+
+
+def manifest_digest(clips: Iterable[tuple[str, str, str]]) -> str:
+    """Return a hash of (clip id, label, split) of all clips, whatever their order."""
+    digest = hashlib.sha256()
+    for row in sorted(clips):
+        digest.update("\t".join(row).encode() + b"\n")
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from soundx.viewer.catalog import open_catalog
+from soundx.datasets.catalog import open_catalog
 
 st.set_page_config(page_title="soundx", page_icon="🔊", layout="wide")
 env = os.environ.get("KEDRO_ENV") or None

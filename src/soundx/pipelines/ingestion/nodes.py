@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from soundx.clips import IngestionOptions, RawClips, scan_clips
-from soundx.datasets.clips import NoSource
-from soundx.mirror import ClipSource
+from soundx.mirror import ClipSource, MirrorJob, MirrorOptions
 
 
-def mirror_clips(bucket_clips: ClipSource | NoSource) -> ClipSource | NoSource:
-    """Hand the source to ``raw_clips``, whose saving mirrors it."""
-    return bucket_clips
+def mirror_clips(
+    bucket_clips: ClipSource | None, mirror: MirrorOptions, dry_run: bool
+) -> MirrorJob:
+    """Describe the mirror to be made; saving it to ``raw_clips`` makes it."""
+    return MirrorJob(bucket_clips, mirror, dry_run=bool(dry_run))
 
 
 def scan_raw_clips(

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 func=mirror_clips,
-                inputs="bucket_clips",
+                inputs=["bucket_clips", "params:mirror", "params:dry_run"],
                 outputs="raw_clips",
                 name="mirror_clips",
                 tags="io",

@@ -16,7 +16,7 @@ from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.classifier import Classifier
 from soundx.modelling.heads import Frames, History, TrainingOptions, train_head
-from soundx.modelling.joint import TrainedHeads, short_hashes
+from soundx.modelling.joint import TrainedHeads, manifest_digest, short_hashes
 from soundx.modelling.model_card import model_card
 from soundx.progress import progress_bar
 
@@ -74,6 +74,9 @@ def train_heads(
         training=training.model_dump(mode="json"),
         seen_clips=short_hashes(seen["clip_id"]),
         clips_per_split={str(k): int(v) for k, v in general["split"].value_counts().items()},
+        manifest_digest=manifest_digest(
+            zip(general["clip_id"], general["label"], general["split"], strict=True)
+        ),
     )
 
 

@@ -1,14 +1,17 @@
-"""The catalog of an environment without a Kedro session: light enough for a page."""
+"""The catalog of an environment without a Kedro session: light enough for a page or a command."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from kedro.config import MissingConfigException, OmegaConfigLoader
+from dotenv import load_dotenv
+from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
 from kedro.framework.context.context import _convert_paths_to_absolute_posix
 from kedro.io import DataCatalog
 from omegaconf.resolvers import oc
+
+from soundx.s3 import use_settings
 
 
 def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
@@ -25,9 +28,19 @@ def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
         default_run_env="local",
         custom_resolvers={"oc.env": oc.env},
     )
+    read_s3_settings(loader, project)
     entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
+    return DataCatalog.from_config(entries, _credentials(loader))
+
+
+def read_s3_settings(loader: AbstractConfigLoader, project: Path) -> None:
+    """Read ``.env``, then ``s3`` of ``globals.yml`` and of ``credentials.yml``."""
+    load_dotenv(project / ".env")
+    use_settings(loader["globals"].get("s3"), _credentials(loader).get("s3"))
+
+
+def _credentials(loader: AbstractConfigLoader) -> dict[str, Any]:
     try:
-        credentials = loader["credentials"]
+        return dict(loader["credentials"])
     except MissingConfigException:
-        credentials = {}
-    return DataCatalog.from_config(entries, credentials)
+        return {}

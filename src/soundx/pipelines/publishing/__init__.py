@@ -1,0 +1,5 @@
+"""The ``publishing`` pipeline."""
+
+from soundx.pipelines.publishing.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

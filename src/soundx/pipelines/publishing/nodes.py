@@ -1,0 +1,25 @@
+"""From the newest classifier to a release that others fetch."""
+
+from __future__ import annotations
+
+from soundx.errors import SoundxError
+from soundx.modelling.classifier import Classifier
+from soundx.modelling.releases import PublishingOptions, Release
+from soundx.modelling.versions import ModelVersions
+
+
+def prepare_release(
+    classifier: Classifier, model_versions: ModelVersions, publishing: PublishingOptions
+) -> Release:
+    """Gather the classifier and its own evaluation; saving the release publishes it.
+
+    Raises:
+        SoundxError: The classifier was not evaluated.
+    """
+    version = model_versions.get(classifier.version)
+    if version is None or not version.is_evaluated:
+        raise SoundxError(
+            f"The classifier {classifier.version} was not evaluated, so nobody knows how good it "
+            "is. Run: kedro run --pipelines=evaluation"
+        )
+    return Release(classifier, version.metrics, publishing)
