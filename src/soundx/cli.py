@@ -117,7 +117,7 @@ def list_releases(env: str) -> None:
     if not versions:
         click.echo(f"Nothing was published to {releases.folder} yet: make publish")
         return
-    table = Table("version", "accuracy", "95 % interval", "test clips", "published", "")
+    table = Table("version", "accuracy", "95 % interval", "test clips", "published", "", box=None)
     for facts in versions:
         metrics = facts["metrics"]
         low, high = metrics["accuracy_ci95"]
@@ -129,7 +129,8 @@ def list_releases(env: str) -> None:
             facts["published"],
             "latest" if facts["version"] == latest else "",
         )
-    Console().print(table)
+    # wide enough for whole versions: rollback asks for one
+    Console(width=max(110, Console().width)).print(table)
 
 
 @cli.command("rollback")

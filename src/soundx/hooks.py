@@ -51,7 +51,7 @@ class SummaryHooks:
             "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
             "model": f"{_where(catalog, 'classifier', '_folder')} "
             f"(version {catalog.load('classifier').version})",
-            "reports": str(Path(_where(catalog, "metrics", "_filepath")).parent),
+            "reports": _where(catalog, "metrics", "_filepath").rsplit("/", 1)[0],
             "try next": f"kedro viz run{option}, or your own clips: kedro run --params=source=DIR",
         }
         for name, value in rows.items():
@@ -63,6 +63,10 @@ class SummaryHooks:
 
 def _where(catalog: CatalogProtocol[Any, Any], name: str, attribute: str) -> str:
     """Return where a dataset lies, relative to here where that is shorter."""
-    place = str(getattr(catalog[name], attribute, "in memory"))
+    dataset = catalog[name]
+    place = str(getattr(dataset, attribute, "in memory"))
+    protocol = getattr(dataset, "_protocol", "file")
+    if protocol not in ("file", "local"):
+        return f"{protocol}://{place}"
     path = Path(place)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place

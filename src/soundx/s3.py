@@ -134,6 +134,9 @@ def explain(error: Exception, where: str) -> SoundxError:
             "the server cannot be reached: is there a network, and is s3.endpoint_url "
             "(or AWS_ENDPOINT_URL) right?"
         )
+    elif isinstance(error, RecursionError):
+        # botocore follows a redirect that leads back to itself
+        what = _EXPLANATIONS["PermanentRedirect"]
     elif isinstance(error, PermissionError):
         what = _EXPLANATIONS["AccessDenied"]
     elif isinstance(error, FileNotFoundError):

@@ -175,8 +175,10 @@ class Releases:
     def _compare(self, release: Release) -> str:
         accuracy = float(release.metrics["accuracy"])
         latest = self.latest
-        if latest is None or latest == release.version:
-            return f"{release.version}: accuracy {accuracy:.3f}; there is no other latest."
+        if latest is None:
+            return f"{release.version}: accuracy {accuracy:.3f}; it is the first release."
+        if latest == release.version:
+            return f"{release.version}: accuracy {accuracy:.3f}; it is the latest already."
         before = float(self.describe(latest)["accuracy"])
         line = (
             f"{release.version}: accuracy {accuracy:.3f}; latest {latest}: {before:.3f}; "

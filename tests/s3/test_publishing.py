@@ -1,0 +1,105 @@
+"""Buckets out: releases on a real S3 server, killed at any moment."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from soundx.errors import SoundxError
+from soundx.modelling.releases import Releases
+from soundx.s3 import plain_errors
+from soundx.storage import Folder
+from tests.conftest import ROOT
+from tests.modelling.test_releases import make_release
+
+PUBLISH = """
+import sys
+from soundx.modelling.releases import Releases
+from soundx.storage import Folder
+from tests.modelling.test_releases import make_release
+bucket, version = sys.argv[1:]
+release = make_release(version, content=version.encode() * 200_000)
+print("ready", flush=True)
+Releases(Folder(f"s3://{bucket}/models")).publish(release)
+"""
+
+
+def test_a_release_goes_to_the_bucket_and_comes_back(fill):
+    releases = Releases(Folder(f"s3://{fill({})}/models"))
+    releases.publish(make_release("v1"))
+    releases.publish(make_release("v2", 0.95, content=b"x" * 3_000_000))
+    assert list(releases) == ["v1", "v2"]
+    assert len(releases.load().files["soundx.tflite"]) == 3_000_000
+    releases.rollback("v1")
+    assert (
+        Releases(Folder(releases.folder.fs.unstrip_protocol(releases.folder.root))).latest == "v1"
+    )
+
+
+def test_another_writer_is_seen_at_once(fill, s3):
+    bucket = fill({})
+    folder = Folder(f"s3://{bucket}/x")
+    assert folder.names() == []
+    s3.put_object(Bucket=bucket, Key="x/new.txt", Body=b"1")
+    assert folder.names() == ["new.txt"]
+    assert folder.exists("new.txt")
+    s3.put_object(Bucket=bucket, Key="x/new.txt", Body=b"other length")
+    assert folder.read("new.txt") == b"other length"
+
+
+def test_what_arrives_damaged_leaves_the_old_latest(fill, proxy):
+    releases = Releases(Folder(f"s3://{fill({})}/models"))
+    releases.publish(make_release("v1"))
+
+    def lose(method, path):
+        return "forbidden" if method == "PUT" and "v2/soundx.tflite" in path else None
+
+    proxy.decide = lose
+    with pytest.raises(SoundxError, match="may not do that"), plain_errors("s3://releases"):
+        releases.publish(make_release("v2"))
+    proxy.decide = lambda method, path: None
+    assert releases.load().version == "v1"
+
+
+def test_a_busy_server_is_asked_again(fill, proxy):
+    releases = Releases(Folder(f"s3://{fill({})}/models"))
+    proxy.decide = lambda method, path: (
+        "slow down" if method == "PUT" and proxy.n_faults < 2 else None
+    )
+    releases.publish(make_release("v1"))
+    assert proxy.n_faults == 2
+    assert releases.load().version == "v1"
+
+
+def test_killed_at_any_moment_the_latest_always_loads(fill):
+    rng = random.Random(7)
+    bucket = fill({})
+    releases = Releases(Folder(f"s3://{bucket}/models"))
+    releases.publish(make_release("v00"))
+    n_killed, seen = 0, set()
+    for number in range(1, 21):
+        version = f"v{number:02d}"
+        with subprocess.Popen(
+            [sys.executable, "-c", PUBLISH, bucket, version],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            try:
+                process.wait(rng.uniform(0.1, 0.9))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                n_killed += 1
+        seen.add(releases.latest)
+        assert releases.load().version == releases.latest
+    assert n_killed >= 5
+    assert len(seen) > 1, "no publish ever ended: the moments are too early"
+    # a version that was left half done is finished by publishing it again
+    releases.publish(make_release("v20", content=b"v20" * 200_000))
+    assert releases.load().version == "v20"
