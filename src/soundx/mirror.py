@@ -351,9 +351,13 @@ def _fetch(
         _fetcher(source, partial), todo, workers=source.parallel_fetches, in_flight_per_worker=4
     )
     arrivals = zip(todo, done, strict=True)
+    inside: dict[Path, str | None] = {}
     for item, arrived in track(arrivals, description="Mirroring clips", total=len(todo)):
         final = root / item.key
-        in_the_way = _stands_in_the_way(root, final, arrived, ours=item.key in known)
+        folder = final.parent
+        if folder not in inside:
+            inside[folder] = _why_no_folder(root, folder)
+        in_the_way = inside[folder] or _what_stands_there(final, arrived, ours=item.key in known)
         if in_the_way:
             plan.refused.append((item.key, in_the_way))
             arrived.unlink()
@@ -405,16 +409,21 @@ def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path
     return fetch
 
 
-def _stands_in_the_way(root: Path, final: Path, arrived: Path, *, ours: bool) -> str | None:
-    """Make room for a file; tell what stands in its place where that cannot be."""
+def _why_no_folder(root: Path, folder: Path) -> str | None:
+    """Make a folder inside the mirror; tell why where that cannot be."""
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         return "another file stands where its folder would be"
     except OSError as error:
         return f"its name cannot be a file's here: {error.strerror}"
-    if not final.parent.resolve().is_relative_to(root.resolve()):
+    if not folder.resolve().is_relative_to(root.resolve()):
         return "a link in its folder leads out of the mirror"
+    return None
+
+
+def _what_stands_there(final: Path, arrived: Path, *, ours: bool) -> str | None:
+    """Tell what stands in a file's place that is not ours to replace."""
     if ours or not os.path.lexists(final):
         return "a folder stands in its place" if final.is_dir() else None
     if final.is_file() and filecmp.cmp(final, arrived, shallow=False):

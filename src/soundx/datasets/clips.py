@@ -33,7 +33,7 @@ class ClipSourceDataset(AbstractDataset[Any, "ClipSource | None"]):
         *,
         source: str | None,
         timeout_s: float = 20.0,
-        parallel_fetches: int = 16,
+        parallel_fetches: int = 8,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self._source = source
