@@ -25,8 +25,8 @@ $(STAMP): requirements.lock pyproject.toml scripts/bootstrap.sh
 run: $(STAMP)  ## the main job, ingestion to evaluation, on synthesised clips, offline
 	$(BIN)/kedro run --env=demo
 
-test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## run the tests (ARGS=... for pytest)
+	$(BIN)/python -m pytest $(ARGS)
 
 train: $(STAMP)  ## train on what was preprocessed (ENV=demo for the demo)
 	$(BIN)/kedro run $(ENV_OPTION) --pipelines=training
