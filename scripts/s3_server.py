@@ -217,7 +217,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "build" / "s3")
     options = parser.parse_args()
     server = S3Server(options.data, options.port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     try:
         server.start()
         _make_buckets(server, "soundx-audio-dataset", "soundx-models")

@@ -14,6 +14,7 @@ import numpy as np
 from kedro.io import AbstractDataset
 from kedro.io.core import generate_timestamp
 
+from soundx.datasets.folder import FolderDataset, open_folder
 from soundx.embedders import Embedder, EmbedderInfo, load_embedder
 from soundx.embedders.store import EmbeddingJob, EmbeddingStore
 from soundx.errors import SoundxError
@@ -25,7 +26,6 @@ from soundx.modelling.releases import Release, Releases
 from soundx.modelling.versions import Evaluation, ModelVersions
 from soundx.progress import progress_bar
 from soundx.s3 import plain_errors
-from soundx.storage import Folder
 
 logger = logging.getLogger(__name__)
 
@@ -73,29 +73,12 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         return dict(self._config)
 
 
-class EmbeddingsDataset(AbstractDataset[EmbeddingJob, EmbeddingStore]):
+class EmbeddingsDataset(FolderDataset[EmbeddingJob, EmbeddingStore]):
     """Embeddings by content: saving a job computes what is missing, shard by shard.
 
     A killed run goes on after the last whole shard; a clip is never embedded twice by the
     same embedder.
-
-    Args:
-        path: The folder of the store.
-        credentials: For a folder on a remote filesystem.
-        fs_args: Other arguments of that filesystem.
-        metadata: For Kedro-Viz.
     """
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        credentials: dict[str, Any] | None = None,
-        fs_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
-        self.metadata = metadata
 
     def load(self) -> EmbeddingStore:
         return EmbeddingStore(self._folder)
@@ -122,35 +105,15 @@ class EmbeddingsDataset(AbstractDataset[EmbeddingJob, EmbeddingStore]):
     def _exists(self) -> bool:
         return self._folder.exists("current.json")
 
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._folder)}
 
-
-class KerasHeadsDataset(AbstractDataset[TrainedHeads, TrainedHeads]):
+class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
     """Trained heads: ``<head>.keras`` each, and ``heads.json`` with all that is not weights.
 
     Saving gives them a version, the time, unless they have one.
-
-    Args:
-        path: The folder.
-        credentials: For a folder on a remote filesystem.
-        fs_args: Other arguments of that filesystem.
-        metadata: For Kedro-Viz.
     """
 
     _INDEX = "heads.json"
     _SEEN = "seen_clips.npy"
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        credentials: dict[str, Any] | None = None,
-        fs_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
-        self.metadata = metadata
 
     def load(self) -> TrainedHeads:
         if not self._exists():
@@ -204,34 +167,19 @@ class KerasHeadsDataset(AbstractDataset[TrainedHeads, TrainedHeads]):
     def _exists(self) -> bool:
         return self._folder.exists(self._INDEX)
 
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._folder)}
 
-
-class ClassifierDataset(AbstractDataset[Classifier, Classifier]):
+class ClassifierDataset(FolderDataset[Classifier, Classifier]):
     """The newest classifier, as files; every one saved is also kept under its version.
 
     Args:
         path: The folder of the newest.
         versions: The folder of all versions, as ``{path: ...}``.
-        credentials: For folders on a remote filesystem.
-        fs_args: Other arguments of that filesystem.
-        metadata: For Kedro-Viz.
+        options: As for ``FolderDataset``.
     """
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        versions: dict[str, str],
-        credentials: dict[str, Any] | None = None,
-        fs_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        options = {**(credentials or {}), **(fs_args or {})}
-        self._folder = Folder(path, options)
-        self._versions = ModelVersions(Folder(versions["path"], options))
-        self.metadata = metadata
+    def __init__(self, *, path: str, versions: dict[str, str], **options: Any) -> None:
+        super().__init__(path=path, **options)
+        self._versions = ModelVersions(open_folder(versions["path"], **options))
 
     def load(self) -> Classifier:
         if not self._exists():
@@ -247,74 +195,30 @@ class ClassifierDataset(AbstractDataset[Classifier, Classifier]):
     def _exists(self) -> bool:
         return self._folder.exists("labels.json")
 
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._folder)}
 
-
-class ModelVersionsDataset(AbstractDataset[Evaluation, ModelVersions]):
-    """Every model that was trained, with its evaluation; saving one adds its evaluation.
-
-    Args:
-        path: The folder.
-        credentials: For a folder on a remote filesystem.
-        fs_args: Other arguments of that filesystem.
-        metadata: For Kedro-Viz.
-    """
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        credentials: dict[str, Any] | None = None,
-        fs_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._versions = ModelVersions(Folder(path, {**(credentials or {}), **(fs_args or {})}))
-        self.metadata = metadata
+class ModelVersionsDataset(FolderDataset[Evaluation, ModelVersions]):
+    """Every model that was trained, with its evaluation; saving one adds its evaluation."""
 
     def load(self) -> ModelVersions:
-        return self._versions
+        return ModelVersions(self._folder)
 
     def save(self, data: Evaluation) -> None:
-        self._versions.keep_evaluation(data)
+        self.load().keep_evaluation(data)
 
     def _exists(self) -> bool:
-        return len(self._versions) > 0
-
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._versions.folder)}
+        return len(self.load()) > 0
 
 
-class ReleasesDataset(AbstractDataset[Release, Releases]):
-    """Published classifiers; saving one publishes it.
-
-    Args:
-        path: A bucket (``s3://bucket/prefix``) or folder.
-        fs_args: Arguments of a remote filesystem.
-        metadata: For Kedro-Viz.
-    """
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        fs_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._path = path
-        self._fs_args = fs_args
-        self.metadata = metadata
+class ReleasesDataset(FolderDataset[Release, Releases]):
+    """Published classifiers in a bucket or folder; saving one publishes it."""
 
     def load(self) -> Releases:
-        return Releases(Folder(self._path, self._fs_args))
+        return Releases(self._folder)
 
     def save(self, data: Release) -> None:
-        with plain_errors(self._path):
+        with plain_errors(str(self._folder)):
             comparison = self.load().publish(data)
-        logger.info("Published to %s. %s", self._path, comparison)
+        logger.info("Published to %s. %s", self._folder, comparison)
 
     def _exists(self) -> bool:
         return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"path": self._path}

@@ -7,14 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractDataset
 from kedro_datasets.json import JSONDataset as _JSONDataset
 from kedro_datasets.pandas import CSVDataset as _CSVDataset
 from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.text import TextDataset as _TextDataset
 
+from soundx.datasets.folder import FolderDataset
 from soundx.errors import SoundxError
-from soundx.storage import Folder, whole_file
+from soundx.storage import whole_file
 
 
 class WholeWrites:
@@ -53,31 +53,14 @@ class TextDataset(WholeWrites, _TextDataset):
     """A text file."""
 
 
-class TableFolderDataset(AbstractDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):
+class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):
     """Named tables, one Parquet file each, in a folder that may hold other files too.
 
     An index remembers which tables are ours, so that a table which is no longer written is
     removed and nothing else is.
-
-    Args:
-        path: The folder.
-        credentials: For a folder on a remote filesystem.
-        fs_args: Other arguments of that filesystem.
-        metadata: For Kedro-Viz.
     """
 
     _INDEX = "model_input.json"
-
-    def __init__(
-        self,
-        *,
-        path: str,
-        credentials: dict[str, Any] | None = None,
-        fs_args: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
-        self.metadata = metadata
 
     def load(self) -> dict[str, pd.DataFrame]:
         names = self._names()
@@ -107,6 +90,3 @@ class TableFolderDataset(AbstractDataset[Mapping[str, pd.DataFrame], dict[str, p
 
     def _exists(self) -> bool:
         return bool(self._names())
-
-    def _describe(self) -> dict[str, Any]:
-        return {"path": str(self._folder)}

@@ -1,0 +1,48 @@
+"""What all datasets that keep a folder have in common."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from kedro.io import AbstractDataset
+
+from soundx.storage import Folder
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+def open_folder(
+    path: str,
+    *,
+    credentials: dict[str, Any] | None = None,
+    fs_args: dict[str, Any] | None = None,
+    **_: Any,
+) -> Folder:
+    """Return a folder as a catalog entry describes it."""
+    return Folder(path, {**(credentials or {}), **(fs_args or {})})
+
+
+class FolderDataset(AbstractDataset[Saved, Loaded]):
+    """A dataset in a folder, on this machine or on any filesystem fsspec knows.
+
+    Args:
+        path: The folder or its URL.
+        credentials: For a remote filesystem.
+        fs_args: Other arguments of that filesystem.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._folder = open_folder(path, credentials=credentials, fs_args=fs_args)
+        self.metadata = metadata
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._folder)}
