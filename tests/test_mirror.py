@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from soundx.errors import SoundxError
-from soundx.mirror import KEPT_BY_SOUNDX, FolderSource, SourceObject, mirror, refused_keys
+from soundx.mirror import (
+    KEPT_BY_SOUNDX,
+    FolderSource,
+    MirrorOptions,
+    SourceObject,
+    mirror,
+    refused_keys,
+)
+
+WHATEVER_WENT = MirrorOptions(force=True)
 
 
 def tree(folder):
@@ -31,7 +40,7 @@ def test_new_changed_and_gone_files_are_followed(source, tmp_path):
     (source / "B/deep/3.wav").unlink()
     (source / "C").mkdir()
     (source / "C/4.wav").write_bytes(b"new")
-    report = mirror(FolderSource(source), root)
+    report = mirror(FolderSource(source), root, WHATEVER_WENT)
     assert (report.fetched, report.unchanged, report.removed) == (2, 1, 1)
     assert tree(root) == tree(source)
     assert not (root / "B").exists()
@@ -54,7 +63,7 @@ def test_a_file_of_somebody_else_is_never_touched(source, tmp_path):
     assert refused_keys(root) == report.refused
     for path in source.rglob("*.wav"):
         path.unlink()
-    mirror(FolderSource(source), root)
+    mirror(FolderSource(source), root, WHATEVER_WENT)
     assert tree(root) == {"A/mine.wav": b"mine", "A/1.wav": b"mine too, under the same name"}
 
 
@@ -63,7 +72,7 @@ def test_a_mirrored_file_that_was_changed_here_is_kept_when_its_source_goes(sour
     mirror(FolderSource(source), root)
     (root / "A/1.wav").write_bytes(b"edited here")
     (source / "A/1.wav").unlink()
-    mirror(FolderSource(source), root)
+    mirror(FolderSource(source), root, WHATEVER_WENT)
     assert (root / "A/1.wav").read_bytes() == b"edited here"
 
 
