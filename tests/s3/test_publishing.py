@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -81,7 +82,9 @@ def test_killed_at_any_moment_the_latest_always_loads(fill):
     releases = Releases(Folder(f"s3://{bucket}/models"))
     releases.publish(make_release("v00"))
     n_killed, seen = 0, set()
-    for number in range(1, 21):
+    for number in itertools.count(1):
+        if n_killed == 20:
+            break
         version = f"v{number:02d}"
         with subprocess.Popen(
             [sys.executable, "-c", PUBLISH, bucket, version],
@@ -98,8 +101,7 @@ def test_killed_at_any_moment_the_latest_always_loads(fill):
                 n_killed += 1
         seen.add(releases.latest)
         assert releases.load().version == releases.latest
-    assert n_killed >= 5
-    assert len(seen) > 1, "no publish ever ended: the moments are too early"
+    assert len(seen) > 1, "no publish came as far as the latest: the moments are too early"
     # a version that was left half done is finished by publishing it again
-    releases.publish(make_release("v20", content=b"v20" * 200_000))
-    assert releases.load().version == "v20"
+    releases.publish(make_release(version, content=version.encode() * 200_000))
+    assert releases.load().version == version

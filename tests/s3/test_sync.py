@@ -182,7 +182,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, 
         f"mirror(S3Source('s3://{bucket}'), Path(sys.argv[1]))"
     )
     n_killed = 0
-    for _ in range(20):
+    while n_killed < 20:
         with subprocess.Popen(
             [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -202,6 +202,5 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, 
             s3.put_object(Bucket=bucket, Key=key, Body=content[key])
         for key in rng.sample(sorted(here), len(here) // 2):
             (tmp_path / key).unlink()
-    assert n_killed >= 10
     sync(bucket, tmp_path)
     assert tree(tmp_path) == content
