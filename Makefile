@@ -71,8 +71,8 @@ format: $(STAMP)  ## mend style and format
 	$(BIN)/ruff format .
 
 lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra notebook --extra dev --universal \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	$(BIN)/uv pip compile pyproject.toml -c requirements.constraints --extra notebook \
+	  --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
