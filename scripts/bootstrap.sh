@@ -21,13 +21,22 @@ if [ -z "${python:-}" ]; then
 fi
 
 echo "Setting up $venv with $("$python" --version) (once; some minutes) ..."
-if command -v uv >/dev/null; then
-  uv venv --quiet --allow-existing --python "$(command -v "$python")" "$venv"
-  uv pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock
-  uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
-else
+with_uv() {
+  uv venv --quiet --allow-existing --python "$(command -v "$python")" "$venv" &&
+    uv pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock &&
+    uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
+}
+
+with_pip() {
   "$python" -m venv "$venv"
-  pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
+  local pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
   "${pip[@]}" install --require-hashes -r requirements.lock
   "${pip[@]}" install --no-deps --no-build-isolation -e .
+}
+
+if command -v uv >/dev/null; then
+  # uv does not read pip's configuration: where only pip knows the index, pip goes on
+  with_uv || { echo "uv could not install; pip tries." >&2; with_pip; }
+else
+  with_pip
 fi
