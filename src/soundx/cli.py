@@ -65,21 +65,27 @@ def _check_pipelines(wanted: Iterable[str]) -> None:
             )
 
 
+@contextmanager
+def _plain() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        done = find_soundx_error(error)
+        if isinstance(done, DryRunDone):
+            click.echo(str(done))
+            return
+        message = message_for_people(error)
+        if message is None:
+            raise
+        raise click.ClickException(message) from None
+
+
 def _for_people(command: Any) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         _check_pipelines(kwargs.get("pipelines") or [])
-        try:
+        with _plain():
             return command(*args, **kwargs)
-        except Exception as error:
-            done = find_soundx_error(error)
-            if isinstance(done, DryRunDone):
-                click.echo(str(done))
-                return None
-            message = message_for_people(error)
-            if message is None:
-                raise
-            raise click.ClickException(message) from error
 
     return wrapped
 
@@ -143,14 +149,3 @@ def rollback(version: str, env: str) -> None:
         with plain_errors(str(releases.folder)):
             releases.rollback(version)
     click.echo(f"{releases.folder}: latest is {version}.")
-
-
-@contextmanager
-def _plain() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        message = message_for_people(error)
-        if message is None:
-            raise
-        raise click.ClickException(message) from None

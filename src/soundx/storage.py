@@ -129,6 +129,11 @@ class Folder:
         }
 
 
+def user_cache() -> Path:
+    """Return the folder for what can be fetched again: ``SOUNDX_CACHE`` or ``~/.cache/soundx``."""
+    return Path(os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser())
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path beside the wanted one to write to; on success it takes its place."""

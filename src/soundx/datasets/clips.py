@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from soundx.audio.synthesis import SynthesisedSource
 from soundx.clips import RawClips
 from soundx.errors import DryRunDone, SoundxError
 from soundx.mirror import ClipSource, FolderSource, MirrorJob, mirror, print_plan
+from soundx.storage import user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,7 @@ def _local_folder(path: str) -> Path:
     protocol, found, rest = path.partition("://")
     if not found:
         return Path(path)
-    cache = Path(os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser())
-    return cache / "mirrors" / protocol / rest
+    return user_cache() / "mirrors" / protocol / rest
 
 
 def _check_apart(source: Path, root: Path) -> None:

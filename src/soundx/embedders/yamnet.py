@@ -24,6 +24,7 @@ import numpy as np
 from soundx.audio import framing
 from soundx.embedders.base import Embedder, Float32
 from soundx.errors import EmbedderUnavailableError
+from soundx.storage import user_cache
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -198,7 +199,7 @@ def _from_bucket(url: str) -> Path:
             for name, info in files.items()
         )
         key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:24]
-        folder = _user_cache() / "models" / key
+        folder = user_cache() / "models" / key
         if not _is_whole(folder):
             if folder.exists():
                 shutil.rmtree(folder)
@@ -217,11 +218,6 @@ def _from_bucket(url: str) -> Path:
             f"YAMNet cannot be read from {url}: {error}. {_WAYS_OUT}"
         ) from error
     return folder
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser()
-    return Path(base)
 
 
 def _hash_saved_model(folder: Path) -> str:
