@@ -4,18 +4,22 @@ What is done to a file, in this order: decode (integers scaled to [-1, 1]), aver
 channels, replace NaN and infinities by silence, remove the constant offset (DC), scale
 down what is over full scale, resample (soxr, quality HQ). ``inspect_clip`` walks through
 a file the same way, block by block, and tells what it found; ``decode_clip`` returns the
-waveform. Anything that cannot be used raises ``AudioError`` with a reason for people.
+waveform, ``decode_blocks`` the same waveform piece by piece, for files too long to hold.
+Anything that cannot be used raises ``AudioError`` with a reason for people.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +34,8 @@ Waveform = npt.NDArray[np.float32]
 FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".3gp", ".caf", ".webm"})
 """Containers libsndfile cannot open; decoded through ffmpeg where it is installed."""
 
-_BLOCK_FRAMES = 1 << 18
+_BLOCK_SAMPLES = 1 << 18
+_ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
 _SILENCE_PEAK = 1e-5  # -100 dBFS
 
 
@@ -64,14 +69,36 @@ class _Levels:
     high: float = -np.inf
     channel_peak: float = 0.0
 
-    def add(self, block: npt.NDArray[np.float32], mono: Waveform, n_broken: int) -> None:
+    def mix(self, block: npt.NDArray[Any]) -> Waveform:
+        """Average the channels of a block [shape=(n_frames, n_channels)] and take its measure.
+
+        Integers are 16 bits wide, as ``_read`` leaves them.
+        """
+        if block.dtype == np.int16:
+            block = np.multiply(block, np.float32(1 / 32768), dtype=np.float32)
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            mono = _average(block)
+            total = float(mono.sum(dtype=np.float64))
+        if not math.isfinite(total):  # one NaN or infinity is enough
+            finite = np.isfinite(block)
+            self.n_broken += block.size - int(np.count_nonzero(finite))
+            block = np.where(finite, block, np.float32(0.0))
+            mono = _average(block)
+            total = float(mono.sum(dtype=np.float64))
         self.n_frames += len(mono)
-        self.n_broken += n_broken
-        self.total += float(mono.sum(dtype=np.float64))
+        self.total += total
         self.low = min(self.low, float(mono.min()))
         self.high = max(self.high, float(mono.max()))
         if block.shape[1] > 1:
             self.channel_peak = max(self.channel_peak, float(np.abs(block).max()))
+        return mono
+
+    def settle(self, mono: Waveform) -> Waveform:
+        """Remove offset and excess from samples of the whole signal, in place."""
+        mono -= np.float32(self.offset)
+        if self.peak > 1.0:
+            mono /= np.float32(self.peak)
+        return mono
 
     @property
     def offset(self) -> float:
@@ -92,11 +119,7 @@ def inspect_clip(path: Path) -> ClipInfo:
         AudioError: The file is empty, not a sound, of no length, or broken inside.
     """
     with _open(path) as sound:
-        levels = _Levels()
-        for block, mono, n_broken in _mono_blocks(sound, path):
-            levels.add(block, mono, n_broken)
-        if levels.n_frames == 0:
-            raise AudioError("no sound in it: only a header, 0 samples")
+        levels = _measure(sound)
         return ClipInfo(
             duration_s=levels.n_frames / sound.samplerate,
             sample_rate_hz=sound.samplerate,
@@ -121,15 +144,49 @@ def decode_clip(path: Path) -> Waveform:
     """
     with _open(path) as sound:
         levels = _Levels()
-        blocks = []
-        for block, mono, n_broken in _mono_blocks(sound, path):
-            levels.add(block, mono, n_broken)
-            blocks.append(mono)
-        if not blocks:
-            raise AudioError("no sound in it: only a header, 0 samples")
+        blocks = [levels.mix(block) for block in _read(sound)]
         rate_hz = sound.samplerate
+    if not blocks:
+        raise AudioError(_ONLY_A_HEADER)
     signal = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return _to_standard(signal, levels, rate_hz)
+
+
+def decode_blocks(path: Path) -> Iterator[Waveform]:
+    """Decode a file as ``decode_clip`` does, piece by piece; memory does not grow with length.
+
+    The file is read twice: its offset and peak have to be known before the first sample.
+
+    Args:
+        path: A sound file of any sample rate and number of channels.
+
+    Yields:
+        Consecutive samples at 16 kHz [shape=(n_samples,), dtype=float32], a few seconds to
+        half a minute at a time.
+
+    Raises:
+        AudioError: The file is empty, not a sound, of no length, or broken inside.
+    """
+    with _open(path) as sound:
+        levels = _measure(sound)
+        sound.seek(0)
+        resampler = None
+        if sound.samplerate != SAMPLE_RATE_HZ:
+            resampler = soxr.ResampleStream(
+                sound.samplerate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
+            )
+        n_samples = 0
+        silence = np.zeros((0, 1), np.float32)
+        for block in itertools.chain(_read(sound), [silence]):
+            signal = block[:, 0] if block is silence else levels.settle(_Levels().mix(block))
+            if resampler is not None:
+                # the end of the stream brings what the filter still holds
+                signal = resampler.resample_chunk(signal, last=block is silence)
+            n_samples += len(signal)
+            if len(signal):
+                yield np.clip(signal, -1.0, 1.0, dtype=np.float32)
+        if n_samples == 0:
+            yield np.zeros(1, np.float32)
 
 
 def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
@@ -154,16 +211,13 @@ def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
         middle = 0 if span.min < 0 else (span.max + 1) / 2
         samples = (samples - middle) / ((span.max + 1) - middle)
     block = np.atleast_2d(samples.T).T.astype(np.float32)
-    mono, n_broken = _mix(block)
     levels = _Levels()
-    levels.add(block, mono, n_broken)
+    mono = levels.mix(block)
     return _to_standard(mono, levels, sample_rate_hz)
 
 
 def _to_standard(signal: Waveform, levels: _Levels, rate_hz: int) -> Waveform:
-    signal -= np.float32(levels.offset)
-    if levels.peak > 1.0:
-        signal /= np.float32(levels.peak)
+    signal = levels.settle(signal)
     if rate_hz != SAMPLE_RATE_HZ:
         signal = soxr.resample(signal, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     if signal.size == 0:  # a few samples at a high rate round to none at 16 kHz
@@ -186,31 +240,36 @@ def _notes(levels: _Levels) -> Iterator[str]:
         yield "silent"
 
 
-def _mix(block: npt.NDArray[np.float32]) -> tuple[Waveform, int]:
-    finite = np.isfinite(block)
-    n_broken = block.size - int(np.count_nonzero(finite))
-    if n_broken:
-        block = np.where(finite, block, np.float32(0.0))
-    mono = block[:, 0].copy() if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-    return mono, n_broken
+def _average(block: npt.NDArray[np.float32]) -> Waveform:
+    return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
 
 
-def _mono_blocks(
-    sound: soundfile.SoundFile, path: Path
-) -> Iterator[tuple[npt.NDArray[np.float32], Waveform, int]]:
-    """Yield (finite block as decoded, its channel average, number of broken samples)."""
+def _measure(sound: soundfile.SoundFile) -> _Levels:
+    levels = _Levels()
+    for block in _read(sound):
+        levels.mix(block)
+    if levels.n_frames == 0:
+        raise AudioError(_ONLY_A_HEADER)
+    return levels
+
+
+def _read(sound: soundfile.SoundFile) -> Iterator[npt.NDArray[Any]]:
+    """Yield a file's samples [shape=(n_frames, n_channels), dtype=float32 or int16].
+
+    What is stored in 16 bits comes in 16 bits: soundx scales faster than libsndfile does.
+    """
+    dtype = "int16" if sound.subtype == "PCM_16" else "float32"
+    # bounded in samples: a block of 32 channels is not larger than one of mono
+    n_frames = max(_BLOCK_SAMPLES // sound.channels, 1)
     while True:
         try:
             # read(), not blocks(): the latter trusts the header's length
-            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+            block = sound.read(n_frames, dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"broken inside: {_sndfile_reason(error)}") from error
         if len(block) == 0:
             return
-        mono, n_broken = _mix(block)
-        if n_broken:
-            block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-        yield block, mono, n_broken
+        yield block
 
 
 @contextlib.contextmanager
