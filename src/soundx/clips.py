@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.audio.decoding import ClipInfo, inspect_clip
+from soundx.audio.decoding import ClipFile, ClipInfo, inspect_clip
 from soundx.errors import AudioError, SoundxError
 from soundx.labels import category_of, usable_as_label
 from soundx.mirror import KEPT_BY_SOUNDX, refused_keys
@@ -120,6 +120,28 @@ class RawClips:
         if len(twice):
             raise SoundxError(f"{path} names '{twice.iloc[0]}' twice.")
         return table.set_index("filename")
+
+
+class ClipWaveforms(Mapping[str, ClipFile]):
+    """The waveforms of clips by path, each decoded when it is asked for.
+
+    Args:
+        clips: Where they are.
+        paths: Which of them.
+    """
+
+    def __init__(self, clips: RawClips, paths: Sequence[str]) -> None:
+        self._clips = clips
+        self._paths = paths
+
+    def __getitem__(self, path: str) -> ClipFile:
+        return ClipFile(self._clips.path(path))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ one; object stores give that by themselves.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 # a listing that was kept is a stale one as soon as another process writes
 fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
+
+
+@dataclass
+class NewFile:
+    """A file that is being written, and the name it will have."""
+
+    path: Path
+    name: str = ""
 
 
 class Folder:
@@ -88,15 +97,33 @@ class Folder:
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         self.write(name, text.encode())
 
-    def write_with(self, name: str, writer: Callable[[Any], object]) -> None:
-        """Write a file with a function that takes a path or a binary file."""
-        if not self.is_local:
-            content = io.BytesIO()
-            writer(content)
-            self.write(name, content.getvalue())
-            return
-        with whole_file(Path(self.path(name))) as partial:
-            writer(partial)
+    def write_with(self, name: str, writer: Callable[[Path], object]) -> None:
+        """Write a file with a function that takes a path."""
+        with self.new_file(Path(name).suffix) as new:
+            writer(new.path)
+            new.name = name
+
+    @contextmanager
+    def new_file(self, suffix: str) -> Iterator[NewFile]:
+        """Yield a file to write on this machine; it comes into the folder by its name at the end.
+
+        Args:
+            suffix: End of its name: some writers choose a format by it.
+        """
+        if self.is_local:
+            folder = Path(self.root)
+            folder.mkdir(parents=True, exist_ok=True)
+            new = NewFile(folder / f".{uuid.uuid4().hex[:12]}{suffix}")
+        else:
+            new = NewFile(Path(tempfile.gettempdir()) / f"soundx-{uuid.uuid4().hex}{suffix}")
+        try:
+            yield new
+            if self.is_local:
+                new.path.replace(self.path(new.name))
+            else:
+                self.fs.put_file(str(new.path), self.path(new.name))
+        finally:
+            new.path.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
         """Remove a file or folder of ours, if it is there."""

@@ -16,7 +16,8 @@ from kedro.io.core import generate_timestamp
 
 from soundx.datasets.folder import FolderDataset, open_folder
 from soundx.embedders import Embedder, EmbedderInfo, load_embedder
-from soundx.embedders.store import EmbeddingJob, EmbeddingStore
+from soundx.embedders.filling import EmbeddingJob, fill
+from soundx.embedders.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.classifier import Classifier
@@ -24,7 +25,6 @@ from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.releases import Release, Releases
 from soundx.modelling.versions import Evaluation, ModelVersions
-from soundx.progress import progress_bar
 from soundx.s3 import plain_errors
 
 logger = logging.getLogger(__name__)
@@ -84,23 +84,7 @@ class EmbeddingsDataset(FolderDataset[EmbeddingJob, EmbeddingStore]):
         return EmbeddingStore(self._folder)
 
     def save(self, data: EmbeddingJob) -> None:
-        store = EmbeddingStore(self._folder)
-        kept = store.of(data.embedder)
-        missing = [clip_id for clip_id in dict.fromkeys(data.clip_ids) if clip_id not in kept]
-        logger.info(
-            "Embedder %s: %d clips, %d already embedded.",
-            data.embedder.name,
-            len(data.clip_ids),
-            len(data.clip_ids) - len(missing),
-        )
-        if missing:
-            with progress_bar() as bar:
-                task = bar.add_task("Embedding clips", total=len(missing))
-                for start in range(0, len(missing), data.clips_per_shard):
-                    shard = missing[start : start + data.clips_per_shard]
-                    kept.add_shard(data.compute(shard))
-                    bar.advance(task, len(shard))
-        store.set_current(data.embedder)
+        fill(self.load(), data)
 
     def _exists(self) -> bool:
         return self._folder.exists("current.json")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from soundx.audio.level import normalise_level
 from soundx.errors import SoundxError
+from soundx.storage import Folder
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -68,6 +69,8 @@ class Embedder(ABC):
     dim: ClassVar[int]
     window_s: ClassVar[float]
     hop_s: ClassVar[float]
+    parallel: ClassVar[bool] = False
+    """Whether several threads may embed at once."""
 
     def __init__(self, source: str = "", *, level_dbfs: float | None = None) -> None:
         if level_dbfs is not None and level_dbfs >= 0:
@@ -107,8 +110,46 @@ class Embedder(ABC):
         Returns:
             One array a clip [shape=(n_frames, dim), dtype=float32].
         """
-        levelled = [normalise_level(w, level_dbfs=self.level_dbfs) for w in waveforms]
-        return self._embed(levelled)
+        return self.embed_levelled([self.level(waveform) for waveform in waveforms])
+
+    def level(self, waveform: Float32) -> Float32:
+        """Bring a clip to the level that the embedder expects."""
+        return normalise_level(waveform, level_dbfs=self.level_dbfs)
+
+    def embed_levelled(self, waveforms: Sequence[Float32]) -> list[Float32]:
+        """Embed clips, or pieces of clips, whose level is settled; else like ``embed``."""
+        return self._embed(waveforms)
+
+    @property
+    def span_samples(self) -> int | None:
+        """Samples that one frame is made of, where frames depend on nothing else.
+
+        Then long clips are embedded piece by piece; for None a clip is always embedded whole.
+        """
+        return None
+
+    @property
+    def engine(self) -> str:
+        """What computes the embeddings, for people."""
+        return "NumPy"
+
+    @property
+    def served(self) -> Embedder:
+        """The embedder whose graph is shipped; another one where this is a shortcut to it."""
+        return self
+
+    def settle(  # noqa: B027  nothing to do for most
+        self, networks: Folder, sample: Callable[[], Iterable[Float32]]
+    ) -> None:
+        """Get ready for a project's clips, before the fingerprint is asked for.
+
+        Args:
+            networks: Where the project keeps what is made of its clips.
+            sample: Yields waveforms of some training clips.
+        """
+
+    def leave_for_workers(self, networks: Folder) -> None:  # noqa: B027  nothing for most
+        """Put what pickling leaves out to where a cluster's workers find it."""
 
     @abstractmethod
     def _identity(self) -> str:

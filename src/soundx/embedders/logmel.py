@@ -57,6 +57,11 @@ class LogMelEmbedder(Embedder):
     dim = 5 * MEL_BANDS + _N_RATES * _N_GROUPS
     window_s = framing.WINDOW_S
     hop_s = framing.HOP_S
+    parallel = True
+
+    @property
+    def span_samples(self) -> int:
+        return framing.MIN_SAMPLES
 
     def _identity(self) -> str:
         return f"pooled-4:{LOW_RANK}:{BANDS_TOGETHER}:{RATE_EDGES}:{MODULATION_OFFSET}"

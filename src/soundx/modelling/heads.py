@@ -1,14 +1,17 @@
 """The heads: small Keras networks from one frame's embedding to class logits.
 
-A head is trained on frames; a clip's score is the mean of its frames' logits. TensorFlow
-is imported when a head is built, not before.
+A head is trained on frames; a clip's score is the mean of its frames' logits. Frames come
+in blocks, read from their shards anew in every epoch where they do not fit into one, so
+that memory does not grow with their number. TensorFlow is imported when a head is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     import keras
 
 Float32 = npt.NDArray[np.float32]
+Batch = tuple[Float32, npt.NDArray[np.int64], Float32]
+"""Embeddings, targets and weights of some frames."""
 
 
 class TrainingOptions(BaseModel):
@@ -30,6 +35,7 @@ class TrainingOptions(BaseModel):
         batch_size: Frames a step.
         max_epochs: Passes over the training frames at most.
         patience_epochs: Passes without a better validation loss before stopping.
+        frames_in_memory: Frames held at a time, and shuffled among themselves.
         seed: Seed of weights, shuffling and dropout.
     """
 
@@ -41,12 +47,20 @@ class TrainingOptions(BaseModel):
     batch_size: int = Field(64, gt=0)
     max_epochs: int = Field(100, gt=0)
     patience_epochs: int = Field(10, gt=0)
+    frames_in_memory: int = Field(65_536, gt=0)
     seed: int = 7
+
+
+class FrameSource(Protocol):
+    """Frames of clips, in blocks that fit into memory."""
+
+    def blocks(self, *, shuffle: np.random.Generator | None = None) -> Iterator[Frames]:
+        """Yield all frames once, in an order that is drawn or in theirs."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of clips, ready for training.
+    """Frames of clips, ready for training: a source of one block.
 
     Attributes:
         embeddings: [shape=(n_frames, dim), dtype=float32].
@@ -57,6 +71,11 @@ class Frames:
     embeddings: Float32
     targets: npt.NDArray[np.int64]
     weights: Float32
+
+    def blocks(self, *, shuffle: np.random.Generator | None = None) -> Iterator[Frames]:
+        """Yield the frames as one block."""
+        del shuffle  # within a block, training draws the order
+        yield self
 
 
 @dataclass(frozen=True)
@@ -114,8 +133,8 @@ def build_head(
 
 
 def train_head(
-    train: Frames,
-    validation: Frames,
+    train: FrameSource,
+    validation: FrameSource,
     n_classes: int,
     options: TrainingOptions,
     *,
@@ -132,27 +151,30 @@ def train_head(
     keras.utils.set_random_seed(options.seed)
     tf.config.experimental.enable_op_determinism()
     mean, variance = _moments(train)
-    dim = train.embeddings.shape[1]
+    dim = len(mean)
     head = build_head(dim, n_classes, options, mean=mean, variance=variance)
-    batches = (
-        _dataset(train)
-        .cache()
-        .shuffle(len(train.targets), seed=options.seed)
-        .batch(options.batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-    held_out = _dataset(validation).cache().batch(options.batch_size).prefetch(tf.data.AUTOTUNE)
+    epochs = itertools.count()
+
+    def draw() -> Iterator[Batch]:
+        rng = np.random.default_rng([options.seed, next(epochs)])
+        return _batches(train, options.batch_size, rng)
+
+    batches = _dataset(draw, dim)
+    held_out = _dataset(lambda: _batches(validation, options.batch_size, None), dim)
     stopping = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=options.patience_epochs, restore_best_weights=True
     )
-    fitted = head.fit(
-        batches,
-        validation_data=held_out,
-        epochs=options.max_epochs,
-        shuffle=False,  # the data set shuffles itself
-        verbose=0,
-        callbacks=[stopping, *callbacks],
-    )
+    with warnings.catch_warnings():
+        # the number of batches is only known at the end of the first epoch
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        fitted = head.fit(
+            batches,
+            validation_data=held_out,
+            epochs=options.max_epochs,
+            shuffle=False,  # drawn above
+            verbose=0,
+            callbacks=[stopping, *callbacks],
+        )
     curves = {name: [float(v) for v in values] for name, values in fitted.history.items()}
     best = int(np.argmin(curves["val_loss"])) + 1
     names = ("loss", "val_loss", "accuracy", "val_accuracy")
@@ -180,18 +202,45 @@ def clip_probabilities(
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
-def _dataset(frames: Frames) -> Any:
+def _batches(
+    source: FrameSource, batch_size: int, shuffle: np.random.Generator | None
+) -> Iterator[Batch]:
+    for block in source.blocks(shuffle=shuffle):
+        n_frames = len(block.targets)
+        order = np.arange(n_frames) if shuffle is None else shuffle.permutation(n_frames)
+        for start in range(0, n_frames, batch_size):
+            chosen = order[start : start + batch_size]
+            yield block.embeddings[chosen], block.targets[chosen], block.weights[chosen]
+
+
+def _dataset(batches: Callable[[], Iterator[Batch]], dim: int) -> Any:
     import tensorflow as tf
 
-    return tf.data.Dataset.from_tensor_slices((frames.embeddings, frames.targets, frames.weights))
+    signature = (
+        tf.TensorSpec([None, dim], tf.float32),
+        tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([None], tf.float32),
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
 
 
-def _moments(frames: Frames) -> tuple[Float32, Float32]:
+def _moments(source: FrameSource) -> tuple[Float32, Float32]:
     """Return mean and variance by dimension, the variance kept off zero.
 
     A dimension that never moves in training must not be blown up when it moves in use.
+    Blocks are joined by the rule of Chan, Golub & LeVeque (1983).
     """
-    mean = frames.embeddings.mean(axis=0, dtype=np.float64)
-    variance = frames.embeddings.var(axis=0, dtype=np.float64)
+    n_frames = 0
+    mean: Any = 0.0
+    squares: Any = 0.0
+    for block in source.blocks():
+        n = len(block.embeddings)
+        block_mean = block.embeddings.mean(axis=0, dtype=np.float64)
+        away = block_mean - mean
+        squares = squares + n * block.embeddings.var(axis=0, dtype=np.float64)
+        squares = squares + away**2 * (n_frames * n / (n_frames + n))
+        n_frames += n
+        mean = mean + away * (n / n_frames)
+    variance = squares / n_frames
     floor = max(0.1 * float(variance.mean()), 1e-6)
     return mean.astype(np.float32), (variance + floor).astype(np.float32)

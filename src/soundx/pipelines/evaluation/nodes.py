@@ -47,6 +47,8 @@ def predict_test_clips(
         splits[["clip_id", "split"]], on="clip_id", validate="one_to_one"
     )
     clips = clips[clips["split"].isin(["test", FIELD])].reset_index(drop=True)
+    embedded = embeddings.of(heads.embedder)
+    clips = clips[~clips["clip_id"].isin(list(embedded.rejected))].reset_index(drop=True)
     _check_unseen(clips, heads)
     known = clips["label"].isin(tree.labels)
     if (~known).any():
@@ -60,7 +62,6 @@ def predict_test_clips(
         raise SoundxError(
             "There is no test clip. Run: kedro run --pipelines=preprocessing,training"
         )
-    embedded = embeddings.of(heads.embedder)
     parts = []
     for start in range(0, len(clips), _CLIPS_AT_A_TIME):
         ids = clips["clip_id"].iloc[start : start + _CLIPS_AT_A_TIME].tolist()

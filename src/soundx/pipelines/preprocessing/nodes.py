@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.audio.decoding import Waveform, decode_clip
-from soundx.clips import RawClips
+from soundx.clips import ClipWaveforms, RawClips
 from soundx.embedders import Embedder
-from soundx.embedders.base import Float32
-from soundx.embedders.store import EmbeddingJob, EmbeddingStore
-from soundx.errors import AudioError, SoundxError
+from soundx.embedders.filling import EmbeddingJob, EmbeddingOptions
+from soundx.embedders.on_dask import DaskOptions
+from soundx.embedders.store import EmbeddingStore
+from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.splitting import (
     FIELD,
@@ -23,56 +21,38 @@ from soundx.modelling.splitting import (
     check_splits,
     class_weights,
 )
-from soundx.progress import map_in_threads
-
-LazyWaveforms = dict[str, Callable[[], Waveform]]
 
 
-class EmbeddingOptions(BaseModel):
-    """How embeddings are computed.
-
-    Attributes:
-        clips_per_shard: Clips embedded and written at a time; what a killed run repeats.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    clips_per_shard: int = Field(128, gt=0)
-
-
-def decode_clips(raw_clips: RawClips, clip_manifest: pd.DataFrame) -> LazyWaveforms:
+def decode_clips(raw_clips: RawClips, clip_manifest: pd.DataFrame) -> ClipWaveforms:
     """Name every clip's waveform, 16 kHz mono, decoded when it is called for."""
-    return {path: partial(decode_clip, raw_clips.path(path)) for path in clip_manifest["path"]}
+    return ClipWaveforms(raw_clips, clip_manifest["path"])
 
 
 def embed_clips(
-    waveforms: LazyWaveforms,
+    waveforms: ClipWaveforms,
     clip_manifest: pd.DataFrame,
+    splits: pd.DataFrame,
     embedder: Embedder,
     embedding: EmbeddingOptions,
+    dask: DaskOptions,
 ) -> EmbeddingJob:
     """Describe which clips to embed and how; the store computes those it does not hold."""
-    path_of = dict(zip(clip_manifest["clip_id"], clip_manifest["path"], strict=True))
-
-    def decode(clip_id: str) -> Waveform:
-        try:
-            return waveforms[path_of[clip_id]]()
-        except AudioError as error:
-            raise SoundxError(
-                f"{path_of[clip_id]} could be decoded before and cannot now ({error}). "
-                "Run: kedro run --pipelines=ingestion,preprocessing"
-            ) from error
-
-    def compute(clip_ids: Sequence[str]) -> Mapping[str, Float32]:
-        decoded = list(map_in_threads(decode, clip_ids))
-        return dict(zip(clip_ids, embedder.embed(decoded), strict=True))
-
+    # never on test clips, and the same ones whatever the order of the manifest
+    train = splits.loc[splits["split"] == "train", "clip_id"].sort_values()
+    chosen = clip_manifest["clip_id"].isin(train.head(embedding.calibration_clips))
     return EmbeddingJob(
-        embedder=embedder.info,
-        clip_ids=clip_manifest["clip_id"].tolist(),
-        compute=compute,
-        clips_per_shard=embedding.clips_per_shard,
+        embedder=embedder,
+        clips=clip_manifest[["clip_id", "path", "duration_s"]],
+        waveforms=waveforms,
+        calibration=clip_manifest.loc[chosen, "path"].tolist(),
+        options=embedding,
+        dask=dask,
     )
+
+
+def report_embeddings(embeddings: EmbeddingStore) -> dict[str, Any]:
+    """Tell what the last embedding did: clips, hours, speed, what was there before."""
+    return embeddings.last_run
 
 
 def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFrame:
@@ -96,7 +76,7 @@ def build_model_input(
     clips = clip_manifest[["clip_id", "label", "category"]].merge(
         splits[["clip_id", "split"]], on="clip_id", validate="one_to_one"
     )
-    clips = clips[clips["split"] != FIELD]
+    clips = clips[(clips["split"] != FIELD) & ~clips["clip_id"].isin(list(embedded.rejected))]
     tree = LabelTree.build(zip(clips["label"], clips["category"], strict=True))
     clips["n_frames"] = embedded.n_frames(clips["clip_id"])
     tables = {}

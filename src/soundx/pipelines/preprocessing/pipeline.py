@@ -6,6 +6,7 @@ from soundx.pipelines.preprocessing.nodes import (
     build_model_input,
     decode_clips,
     embed_clips,
+    report_embeddings,
     split_clips,
 )
 
@@ -23,10 +24,24 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 func=embed_clips,
-                inputs=["waveforms", "clip_manifest", "embedder", "params:embedding"],
+                inputs=[
+                    "waveforms",
+                    "clip_manifest",
+                    "splits",
+                    "embedder",
+                    "params:embedding",
+                    "params:dask",
+                ],
                 outputs="embeddings",
                 name="embed_clips",
                 tags="audio",
+            ),
+            Node(
+                func=report_embeddings,
+                inputs="embeddings",
+                outputs="embedding_report",
+                name="report_embeddings",
+                tags="tables",
             ),
             Node(
                 func=split_clips,

@@ -15,9 +15,10 @@ from soundx.embedders.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.classifier import Classifier
-from soundx.modelling.heads import Frames, History, TrainingOptions, train_head
+from soundx.modelling.heads import History, TrainingOptions, train_head
 from soundx.modelling.joint import TrainedHeads, manifest_digest, short_hashes
 from soundx.modelling.model_card import model_card
+from soundx.modelling.stored_frames import StoredFrames
 from soundx.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,17 @@ def train_heads(
                 on_epoch_end=lambda *_, task=task: bar.advance(task)
             )
             table = model_input[head]
+            train, validation = (
+                StoredFrames(
+                    table[table["split"] == split],
+                    embedded,
+                    frames_in_memory=training.frames_in_memory,
+                )
+                for split in ("train", "validation")
+            )
             models[head], histories[head] = train_head(
-                _frames(table[table["split"] == "train"], embedded),
-                _frames(table[table["split"] == "validation"], embedded),
+                train,
+                validation,
                 len(classes),
                 training,
                 callbacks=[tick],
@@ -98,7 +107,7 @@ def export_heads(
     validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
     paths = clip_manifest.set_index("clip_id")["path"][validation]
     waveforms = [decode_clip(raw_clips.path(path)) for path in paths]
-    clips = list(zip(waveforms, embedder.embed(waveforms), strict=True))
+    clips = list(zip(waveforms, embedder.served.embed(waveforms), strict=True))
     difference = largest_difference(classifier, heads, clips)
     logger.info("TFLite and Keras differ by %.1e at most on %d clips.", difference, len(clips))
     if not difference <= PARITY_TOLERANCE:
@@ -157,12 +166,3 @@ def _embeddings_of(table: pd.DataFrame, embeddings: EmbeddingStore) -> Embedding
             f"{current.info.fingerprint}. Run: kedro run --pipelines=preprocessing,training"
         )
     return current
-
-
-def _frames(clips: pd.DataFrame, embedded: EmbeddingSet) -> Frames:
-    n_frames = embedded.n_frames(clips["clip_id"])
-    return Frames(
-        embeddings=embedded.frames(clips["clip_id"].tolist()),
-        targets=np.repeat(clips["target"].to_numpy(np.int64), n_frames),
-        weights=np.repeat(clips["weight"].to_numpy(np.float32), n_frames),
-    )
