@@ -11,7 +11,7 @@ import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,15 +19,17 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.audio.decoding import ClipFile, ClipInfo, inspect_clip
+from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipFile, ClipInfo, inspect_clip
 from soundx.errors import AudioError, SoundxError
 from soundx.labels import category_of, usable_as_label
 from soundx.mirror import KEPT_BY_SOUNDX, refused_keys
 from soundx.progress import map_in_threads, track
+from soundx.scans import Found, ScanMemory
 
 logger = logging.getLogger(__name__)
 
 METADATA = "metadata.csv"
+_ROWS_AT_ONCE = 20_000
 
 MANIFEST_DTYPES = {
     "clip_id": "str",
@@ -174,21 +176,26 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
         raise SoundxError(_nothing_there(clips.root))
     rejected: list[tuple[str, str]] = list(clips.refused())
     rows: list[tuple[Any, ...]] = []
+    tables: list[pd.DataFrame] = []
+    with ScanMemory(clips.root) as memory:
 
-    def look(path: str) -> tuple[str, str | tuple[Any, ...]]:
-        try:
-            naming = _name(path, metadata, options)
-            return path, _describe(clips.path(path), path, naming, options)
-        except AudioError as error:
-            return path, str(error)
+        def files_to_look_at() -> Iterator[_Look]:
+            for path in files:
+                yield _Look.at(clips, path, memory, metadata, options)
 
-    looked = map_in_threads(look, files, in_flight_per_worker=32)
-    for path, found in track(looked, description="Scanning clips", total=len(files)):
-        if isinstance(found, str):
-            rejected.append((path, found))
-        else:
-            rows.append(found)
-    manifest = pd.DataFrame(rows, columns=list(MANIFEST_DTYPES)).astype(MANIFEST_DTYPES)
+        looked = map_in_threads(_Look.settle, files_to_look_at(), in_flight_per_worker=32)
+        for look in track(looked, description="Scanning clips", total=len(files)):
+            look.remember(memory)
+            found = look.row(options)
+            if isinstance(found, str):
+                rejected.append((look.path, found))
+            else:
+                rows.append(found)
+            if len(rows) == _ROWS_AT_ONCE:  # columns take a quarter of what tuples do
+                tables.append(_table(rows))
+                rows = []
+    manifest = pd.concat([*tables, _table(rows)], ignore_index=True)
+    del tables, rows
     manifest, duplicates = _without_duplicates(manifest)
     rejected += duplicates
     _warn_of_missing(metadata, set(files))
@@ -200,6 +207,10 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
             + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:3])
         )
     return manifest, table
+
+
+def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(MANIFEST_DTYPES)).astype(MANIFEST_DTYPES)
 
 
 def _nothing_there(root: Path) -> str:
@@ -246,34 +257,84 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
     return _Naming(label, category, str(row.get("group", "")).strip(), fold_number, evaluation_only)
 
 
-def _describe(file: Path, path: str, naming: _Naming, options: IngestionOptions) -> tuple[Any, ...]:
-    """Return a file's row of the manifest.
+@dataclass
+class _Look:
+    """A file that is looked at: what it is called, what is known of it, what is found."""
 
-    Raises:
-        AudioError: It is not usable as a clip.
-    """
-    info: ClipInfo = inspect_clip(file)
-    if info.duration_s < options.min_duration_s:
-        raise AudioError(f"too short: {info.duration_s:.3f} s")
-    if options.max_duration_s is not None and info.duration_s > options.max_duration_s:
-        raise AudioError(f"too long: {info.duration_s:.1f} s")
-    with file.open("rb") as stream:
-        clip_id = hashlib.file_digest(stream, "sha256").hexdigest()
-    return (
-        clip_id,
-        path,
-        naming.label,
-        naming.category,
-        naming.group or clip_id,
-        naming.fold,
-        info.duration_s,
-        info.sample_rate_hz,
-        info.channels,
-        info.format,
-        file.stat().st_size,
-        naming.evaluation_only,
-        info.note,
-    )
+    file: Path
+    path: str
+    naming: _Naming | None = None
+    stat: os.stat_result | None = None
+    found: Found | None = None
+    reason: str = ""
+    is_new: bool = False
+
+    @classmethod
+    def at(
+        cls,
+        clips: RawClips,
+        path: str,
+        memory: ScanMemory,
+        metadata: pd.DataFrame | None,
+        options: IngestionOptions,
+    ) -> _Look:
+        look = cls(clips.path(path), path)
+        try:
+            look.naming = _name(path, metadata, options)
+            look.stat = look.file.stat()
+            look.found = memory.recall(path, look.stat)
+        except AudioError as error:
+            look.reason = str(error)
+        except OSError as error:
+            look.reason = f"cannot be read: {error.strerror}"
+        return look
+
+    def settle(self) -> _Look:
+        """Read the file, where that is not known already."""
+        if self.reason or self.found is not None:
+            return self
+        try:
+            info = inspect_clip(self.file)
+            with self.file.open("rb") as stream:
+                clip_id = hashlib.file_digest(stream, "sha256").hexdigest()
+            self.found = [clip_id, *astuple(info)]
+        except AudioError as error:
+            self.found = [str(error)]
+        # what ffmpeg could not do may be there tomorrow
+        self.is_new = len(self.found) > 1 or self.file.suffix.lower() not in FFMPEG_SUFFIXES
+        return self
+
+    def remember(self, memory: ScanMemory) -> None:
+        if self.is_new and self.stat is not None and self.found is not None:
+            memory.remember(self.path, self.stat, self.found)
+
+    def row(self, options: IngestionOptions) -> tuple[Any, ...] | str:
+        """Return the file's row of the manifest, or why it has none."""
+        if self.reason or self.found is None or self.naming is None or self.stat is None:
+            return self.reason
+        if len(self.found) == 1:
+            return str(self.found[0])
+        clip_id, *facts = self.found
+        info = ClipInfo(*facts)  # type: ignore[arg-type]  # as astuple gave them
+        if info.duration_s < options.min_duration_s:
+            return f"too short: {info.duration_s:.3f} s"
+        if options.max_duration_s is not None and info.duration_s > options.max_duration_s:
+            return f"too long: {info.duration_s:.1f} s"
+        return (
+            clip_id,
+            self.path,
+            self.naming.label,
+            self.naming.category,
+            self.naming.group or clip_id,
+            self.naming.fold,
+            info.duration_s,
+            info.sample_rate_hz,
+            info.channels,
+            info.format,
+            self.stat.st_size,
+            self.naming.evaluation_only,
+            info.note,
+        )
 
 
 def _without_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:

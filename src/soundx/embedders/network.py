@@ -13,6 +13,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -126,6 +127,16 @@ class TensorFlowNetwork:
         return np.asarray(self._network(patches))
 
 
+def load_saved_model(folder: Path) -> Any:
+    """Load a SavedModel through TensorFlow Hub."""
+    with warnings.catch_warnings():
+        # tensorflow/hub#934: it imports pkg_resources
+        warnings.simplefilter("ignore")
+        import tensorflow_hub as hub
+
+    return hub.load(str(folder))
+
+
 def gpu_is_visible() -> bool:
     """Tell whether TensorFlow sees a GPU, without importing it where there is no driver."""
     if not any(Path(path).exists() for path in ("/proc/driver/nvidia/version", "/dev/nvidia0")):
@@ -197,10 +208,9 @@ def _cut_out(saved_model: Any) -> Any:
 
 def _convert(saved_model: Path, target: Path, calibration: Path | None) -> None:
     import tensorflow as tf
-    import tensorflow_hub as hub
 
     network = tf.function(
-        _cut_out(hub.load(str(saved_model))),
+        _cut_out(load_saved_model(saved_model)),
         # of fixed size: a quantised network cannot be given another one later
         input_signature=[tf.TensorSpec([BATCH, PATCH_FRAMES, MEL_BANDS], tf.float32)],
     )

@@ -31,6 +31,7 @@ from soundx.embedders.network import (
     TensorFlowNetwork,
     build_network,
     gpu_is_visible,
+    load_saved_model,
 )
 from soundx.errors import EmbedderUnavailableError, SoundxError
 from soundx.storage import Folder, user_cache, whole_file
@@ -81,10 +82,8 @@ class YamnetEmbedder(Embedder):
     @cached_property
     def model(self) -> Any:
         """The SavedModel, loaded by TensorFlow Hub."""
-        import tensorflow_hub as hub
-
         try:
-            model = hub.load(str(self.folder))
+            model = load_saved_model(self.folder)
         except Exception as error:
             raise EmbedderUnavailableError(
                 f"The SavedModel in {self.folder} cannot be loaded: {error}"

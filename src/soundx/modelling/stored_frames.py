@@ -8,41 +8,45 @@ import numpy as np
 import pandas as pd
 
 from soundx.embedders.store import EmbeddingSet
-from soundx.modelling.heads import Frames
+from soundx.modelling.heads import FrameBlocks, Frames
 
 
-class StoredFrames:
-    """The frames of clips that a head learns from, as they lie in their shards.
+def stored_frames(
+    clips: pd.DataFrame, embedded: EmbeddingSet, *, frames_in_memory: int
+) -> Frames | FrameBlocks:
+    """Return the frames of clips: in memory where they fit, else in blocks from their shards.
 
     Args:
         clips: ``clip_id``, ``target`` and ``weight`` (of each frame) of the clips.
         embedded: Their embeddings.
-        frames_in_memory: About how many frames to hold at a time. Fewer in all are read
-            once and kept.
+        frames_in_memory: About how many frames to hold at a time.
     """
+    ids = clips["clip_id"].tolist()
+    targets = clips["target"].to_numpy(np.int64)
+    weights = clips["weight"].to_numpy(np.float32)
+    n_frames = embedded.n_frames(ids)
+    if n_frames.sum() > frames_in_memory:
+        return _StoredFrames(ids, targets, weights, embedded, frames_in_memory)
+    return Frames(embedded.frames(ids), np.repeat(targets, n_frames), np.repeat(weights, n_frames))
 
+
+class _StoredFrames:
     def __init__(
-        self, clips: pd.DataFrame, embedded: EmbeddingSet, *, frames_in_memory: int
+        self,
+        clip_ids: list[str],
+        targets: np.ndarray,
+        weights: np.ndarray,
+        embedded: EmbeddingSet,
+        frames_in_memory: int,
     ) -> None:
-        self._clips = clips
+        self._clip_ids = clip_ids
+        self._targets = targets
+        self._weights = weights
         self._embedded = embedded
         self._frames_in_memory = frames_in_memory
-        self._all: Frames | None = None
 
     def blocks(self, *, shuffle: np.random.Generator | None = None) -> Iterator[Frames]:
-        """Yield all frames once; shuffled, shards are read in another order each time."""
-        if self._all is not None:
-            yield self._all
-            return
-        ids = self._clips["clip_id"].tolist()
-        targets = self._clips["target"].to_numpy(np.int64)
-        weights = self._clips["weight"].to_numpy(np.float32)
-        read = 0
         for owners, embeddings in self._embedded.iter_frames(
-            ids, max_frames=self._frames_in_memory, shuffle=shuffle
+            self._clip_ids, max_frames=self._frames_in_memory, shuffle=shuffle
         ):
-            read += 1
-            block = Frames(embeddings, targets[owners], weights[owners])
-            yield block
-        if read == 1:
-            self._all = block
+            yield Frames(embeddings, self._targets[owners], self._weights[owners])

@@ -18,7 +18,7 @@ from soundx.modelling.classifier import Classifier
 from soundx.modelling.heads import History, TrainingOptions, train_head
 from soundx.modelling.joint import TrainedHeads, manifest_digest, short_hashes
 from soundx.modelling.model_card import model_card
-from soundx.modelling.stored_frames import StoredFrames
+from soundx.modelling.stored_frames import stored_frames
 from soundx.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def train_heads(
             )
             table = model_input[head]
             train, validation = (
-                StoredFrames(
+                stored_frames(
                     table[table["split"] == split],
                     embedded,
                     frames_in_memory=training.frames_in_memory,
