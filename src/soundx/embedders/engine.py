@@ -8,6 +8,7 @@ units are in memory at a time, however many or long the clips are.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def embed_clips(
 
 def n_frames_about(duration_s: float, embedder: Embedder) -> int:
     """Return how many frames a clip will have, give or take one."""
-    return 1 + max(0, round((duration_s - embedder.window_s) / embedder.hop_s))
+    return 1 + max(0, math.ceil((duration_s - embedder.window_s) / embedder.hop_s))
 
 
 def _decode(clip: Clip, load: Callable[[], Decoded]) -> Decoded:

@@ -36,6 +36,12 @@ def train_heads(
     general = model_input[GENERAL]
     embedded = _embeddings_of(general, embeddings)
     tree = LabelTree.build(zip(general["label"], general["category"], strict=True))
+    logger.info(
+        "Training %d heads on %d clips, %d frames ...",
+        len(tree.heads),
+        (general["split"] == "train").sum(),
+        general.loc[general["split"] == "train", "n_frames"].sum(),
+    )
     models: dict[str, keras.Model] = {}
     histories: dict[str, History] = {}
     with progress_bar() as bar:
