@@ -10,7 +10,7 @@ ENV_OPTION := $(if $(ENV),--env=$(ENV))
 # no telemetry from Kedro's plugins
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test train eval sync publish releases rollback s3 bench-s3 viz app \
+.PHONY: help setup run test train eval sync publish releases rollback s3 bench bench-s3 viz app \
   notebook lint format lock clean
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ rollback: $(STAMP)  ## make an older release the latest again: make rollback VER
 s3: $(STAMP)  ## a real S3 server on this machine, to try the buckets
 	$(BIN)/python scripts/s3_server.py
 
+bench: $(STAMP)  ## time the embedding; SOUNDX_YAMNET=DIR (ARGS=... for cases and rounds)
+	$(BIN)/python benchmarks/embedding.py $(ARGS)
+
 bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
 	$(BIN)/python benchmarks/s3_sync.py
 
@@ -71,8 +74,8 @@ format: $(STAMP)  ## mend style and format
 	$(BIN)/ruff format .
 
 lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml -c requirements.constraints --extra notebook \
-	  --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	$(BIN)/uv pip compile pyproject.toml -c requirements.constraints --extra dask \
+	  --extra notebook --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays

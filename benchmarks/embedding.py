@@ -6,7 +6,7 @@ SOUNDX_YAMNET says.
 
     SOUNDX_YAMNET=DIR python benchmarks/embedding.py [CASE ...] [--rounds 5]
 
-Cases: speed, formats, accuracy, again, scale, long, dask, startup. Results go to
+Cases: speed, formats, accuracy, again, scale, long, rows, dask, startup. Results go to
 benchmarks/results.json, each case replacing its own.
 """
 
@@ -151,6 +151,61 @@ def again(folder: Path, scratch: Path) -> None:
     tell(figures["first"], **figures)
 
 
+def rows(folder: Path, scratch: Path, n_clips: str) -> None:
+    """A project of so many clips, all embedded: nothing new, split, model input, an epoch."""
+    import hashlib
+
+    import pandas as pd
+
+    from soundx.clips import MANIFEST_DTYPES, RawClips
+    from soundx.embedders.base import Embedder
+    from soundx.embedders.store import EmbeddingStore
+    from soundx.modelling.heads import TrainingOptions
+    from soundx.modelling.splitting import SplitOptions
+    from soundx.pipelines.preprocessing.nodes import build_model_input, split_clips
+    from soundx.pipelines.training.nodes import train_heads
+    from soundx.storage import Folder
+
+    class Small(Embedder):
+        name, dim, window_s, hop_s = "small", 8, 0.96, 0.48
+
+        def _identity(self) -> str:
+            return "1"
+
+        def _embed(self, waveforms: Any) -> Any:
+            raise AssertionError("everything is embedded")
+
+        graph = _embed
+
+    count = int(n_clips)
+    ids = pd.Series([hashlib.sha256(str(n).encode()).hexdigest() for n in range(count)])
+    labels = pd.Series(np.arange(count) % 12).map(lambda n: f"{'ABC'[n % 3]}_{n}")
+    manifest = pd.DataFrame({"clip_id": ids, "path": labels + "/" + ids.str[:12] + ".wav"})
+    manifest["label"], manifest["category"] = labels, labels.str[0]
+    manifest["group"], manifest["fold"], manifest["duration_s"] = ids, pd.NA, 0.9
+    manifest["sample_rate_hz"], manifest["channels"], manifest["size_bytes"] = 16_000, 1, 28_844
+    manifest["format"], manifest["evaluation_only"], manifest["note"] = "WAV/PCM_16", False, ""
+    manifest = manifest.astype(MANIFEST_DTYPES)
+    store = EmbeddingStore(Folder(str(scratch)))
+    kept = store.of(Small().info)
+    frame = np.zeros((1, 8), np.float32)
+    for start in range(0, count, 65_536):
+        kept.add_shard(dict.fromkeys(ids[start : start + 65_536], frame))
+    del ids, labels, kept
+    figures = {
+        "nothing_new": took(lambda: fill_table(manifest, RawClips(folder), scratch, Small())),
+        "split": took(lambda: split_clips(manifest, SplitOptions())),
+    }
+    splits = split_clips(manifest, SplitOptions())
+    begin = time.perf_counter()
+    tables = build_model_input(manifest, splits, store)
+    figures["model_input"] = time.perf_counter() - begin
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    options = TrainingOptions(max_epochs=1, hidden_units=(8,), batch_size=4096)
+    figures["train_an_epoch"] = took(lambda: train_heads(tables, store, options))
+    tell(sum(figures.values()), before_training_mib=before, **figures)
+
+
 def load(name: str) -> Any:
     """Return an embedder."""
     from soundx.embedders import load_embedder
@@ -186,7 +241,7 @@ def fill_table(
     job = EmbeddingJob(
         embedder=embedder,
         clips=table,
-        waveforms=ClipWaveforms(clips, table["path"]),
+        waveforms=ClipWaveforms(clips, table),
         calibration=table["path"].tolist()[::7][:64],
         options=EmbeddingOptions(),
         dask=DaskOptions(enabled=on_dask, workers=2),
@@ -317,6 +372,13 @@ class Bench:
         print(f"Dask, 4,000 clips: {found}")
         return found
 
+    def rows(self) -> dict[str, Any]:
+        """A manifest of 1,000,000 rows beside one of 100,000."""
+        found = {n: child("rows", self.folder, n) for n in (100_000, 1_000_000)}
+        for n, figures in found.items():
+            print(f"{n} rows: {figures}")
+        return {str(n): figures for n, figures in found.items()}
+
     def startup(self) -> dict[str, Any]:
         """``kedro run`` of all of it, 400 clips, everything cached: seconds to training."""
         root = self.folder / "project"
@@ -373,7 +435,7 @@ class Bench:
         return {**found, "points_lost": 100 * (found["yamnet"] - found["yamnet-int8"])}
 
 
-CASES = ("speed", "formats", "accuracy", "again", "scale", "long", "dask", "startup")
+CASES = ("speed", "formats", "accuracy", "again", "scale", "long", "rows", "dask", "startup")
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import pandas as pd
 import pytest
 
+from soundx.audio.decoding import inspect_clip
 from soundx.clips import MANIFEST_DTYPES, IngestionOptions, RawClips, scan_clips
 from soundx.errors import SoundxError
 
@@ -127,3 +129,51 @@ def test_nothing_usable_says_why(tmp_path):
     (tmp_path / "A/a.wav").write_text("no sound")
     with pytest.raises(SoundxError, match="text file"):
         scan(tmp_path)
+
+
+def test_an_unchanged_file_is_not_read_again(write_clip, tmp_path, monkeypatch):
+    write_clip("A/1.wav", seconds=0.5)
+    write_clip("A/2.wav", seconds=3.0)
+    (tmp_path / "A/text.wav").write_text("no sound")
+    first, rejected = scan(tmp_path)
+    read = []
+    monkeypatch.setattr(
+        "soundx.clips.inspect_clip", lambda path: read.append(path.name) or inspect_clip(path)
+    )
+    again, rejected_again = scan(tmp_path)
+    assert read == []
+    pd.testing.assert_frame_equal(again, first)
+    assert rejected_again == rejected
+    # what a clip is called and may be is asked anew each time
+    (tmp_path / "metadata.csv").write_text("filename,label\nA/1.wav,OTHER\n")
+    manifest, rejected = scan(tmp_path, IngestionOptions(max_duration_s=1.0))
+    assert manifest["label"].to_dict() == {"A/1.wav": "OTHER"}
+    assert rejected["A/2.wav"] == "too long: 3.0 s"
+    assert read == []
+    write_clip("A/1.wav", seconds=0.7)
+    shutil.copy(tmp_path / "A/2.wav", tmp_path / "A/text.wav")
+    manifest, _ = scan(tmp_path)
+    assert sorted(read) == ["1.wav", "text.wav"]
+    assert manifest.loc["A/1.wav", "duration_s"] == pytest.approx(0.7)
+
+
+def test_a_folder_that_cannot_be_written_is_scanned_all_the_same(write_clip, tmp_path, caplog):
+    write_clip("A/1.wav")
+    (tmp_path / ".soundx").write_text("in the way")
+    manifest, _ = scan(tmp_path)
+    assert list(manifest.index) == ["A/1.wav"]
+    assert "cannot be remembered" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_what_ffmpeg_was_missing_for_is_tried_again(write_clip, tmp_path, monkeypatch):
+    wav = write_clip("A/1.wav")
+    command = ["ffmpeg", "-v", "error", "-i", str(wav), str(tmp_path / "A/2.m4a")]
+    subprocess.run(command, check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.which", lambda _: None)
+        _, rejected = scan(tmp_path)
+        assert "needs ffmpeg" in rejected["A/2.m4a"]
+    manifest, rejected = scan(tmp_path)
+    assert "A/2.m4a" in manifest.index
+    assert rejected == {}

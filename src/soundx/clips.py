@@ -10,19 +10,30 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import fsspec
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipFile, ClipInfo, inspect_clip
+from soundx.audio.decoding import (
+    FFMPEG_SUFFIXES,
+    ClipInfo,
+    Waveform,
+    decode_blocks,
+    decode_clip,
+    inspect_clip,
+)
 from soundx.errors import AudioError, SoundxError
 from soundx.labels import category_of, usable_as_label
-from soundx.mirror import KEPT_BY_SOUNDX, refused_keys
+from soundx.mirror import KEPT_BY_SOUNDX, origin_of, refused_keys
 from soundx.progress import map_in_threads, track
 from soundx.scans import Found, ScanMemory
 
@@ -95,6 +106,11 @@ class RawClips:
         """Return (key, reason) of what the mirror would not bring here."""
         return refused_keys(self.root)
 
+    @property
+    def origin(self) -> str:
+        """URL of the bucket that this is a mirror of; empty where it is of none."""
+        return origin_of(self.root)
+
     def metadata(self) -> pd.DataFrame | None:
         """Return ``metadata.csv`` with one row a filename, or None where there is none.
 
@@ -124,26 +140,73 @@ class RawClips:
         return table.set_index("filename")
 
 
+@dataclass(frozen=True)
+class ClipFile:
+    """A clip's waveform, decoded when it is asked for.
+
+    Attributes:
+        path: Its file in the mirror.
+        origin: URL of what was mirrored, for machines that do not see the mirror.
+        clip_id: Hash of its bytes, which what comes from there must have.
+    """
+
+    path: Path
+    origin: str = ""
+    clip_id: str = ""
+
+    def __call__(self) -> Waveform:
+        """Return all of it; see ``decode_clip``."""
+        with self._file() as path:
+            return decode_clip(path)
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Yield it piece by piece; see ``decode_blocks``."""
+        with self._file() as path:
+            yield from decode_blocks(path)
+
+    @contextmanager
+    def _file(self) -> Iterator[Path]:
+        if not self.origin or self.path.exists():
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
+            path = Path(folder) / self.path.name
+            try:
+                with fsspec.open(self.origin, "rb") as source, path.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            except OSError as error:
+                raise AudioError(
+                    f"{self.path} is not on this machine, and {self.origin} cannot be read: {error}"
+                ) from error
+            if _hash(path) != self.clip_id:
+                raise AudioError(f"{self.origin} has changed since it was mirrored")
+            yield path
+
+
 class ClipWaveforms(Mapping[str, ClipFile]):
     """The waveforms of clips by path, each decoded when it is asked for.
 
     Args:
         clips: Where they are.
-        paths: Which of them.
+        manifest: ``path`` and ``clip_id`` of each.
     """
 
-    def __init__(self, clips: RawClips, paths: Sequence[str]) -> None:
+    def __init__(self, clips: RawClips, manifest: pd.DataFrame) -> None:
         self._clips = clips
-        self._paths = paths
+        self._id_of = manifest.set_index("path")["clip_id"]
+        self._origin = clips.origin
 
     def __getitem__(self, path: str) -> ClipFile:
-        return ClipFile(self._clips.path(path))
+        file = self._clips.path(path)
+        if not self._origin:
+            return ClipFile(file)
+        return ClipFile(file, f"{self._origin.rstrip('/')}/{path}", self._id_of[path])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
+        return iter(self._id_of.index)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._id_of)
 
 
 @dataclass(frozen=True)
@@ -211,6 +274,11 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
 
 def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MANIFEST_DTYPES)).astype(MANIFEST_DTYPES)
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _nothing_there(root: Path) -> str:
@@ -295,9 +363,7 @@ class _Look:
             return self
         try:
             info = inspect_clip(self.file)
-            with self.file.open("rb") as stream:
-                clip_id = hashlib.file_digest(stream, "sha256").hexdigest()
-            self.found = [clip_id, *astuple(info)]
+            self.found = [_hash(self.file), *astuple(info)]
         except AudioError as error:
             self.found = [str(error)]
         # what ffmpeg could not do may be there tomorrow

@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -196,6 +196,7 @@ class Ledger:
             " (key TEXT PRIMARY KEY, version TEXT, size INTEGER, mtime_ns INTEGER)"
         )
         self._db.execute("CREATE TABLE IF NOT EXISTS refused (key TEXT PRIMARY KEY, reason TEXT)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS origin (url TEXT)")
 
     def close(self) -> None:
         """Close the file."""
@@ -228,6 +229,18 @@ class Ledger:
         self._db.execute("DELETE FROM refused")
         self._db.executemany("INSERT OR REPLACE INTO refused VALUES (?, ?)", refused)
         self._db.execute("COMMIT")
+
+    def set_origin(self, name: str) -> None:
+        """Note which source the files are of."""
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM origin")
+        self._db.execute("INSERT INTO origin VALUES (?)", (name,))
+        self._db.execute("COMMIT")
+
+    def origin(self) -> str:
+        """Return which source the files are of; empty where none was noted."""
+        row = self._db.execute("SELECT url FROM origin").fetchone()
+        return row[0] if row else ""
 
     def refused(self) -> list[tuple[str, str]]:
         """Return (key, reason) of what the last run refused."""
@@ -288,6 +301,7 @@ def mirror(source: ClipSource, root: Path, options: MirrorOptions | None = None)
             _remove(root, key, known[key])
             ledger.forget(key)
         ledger.set_refused(plan.refused)
+        ledger.set_origin(source.name)
     return MirrorReport(
         fetched=len(plan.wanted),
         unchanged=plan.n_unchanged,
@@ -389,10 +403,24 @@ def print_plan(source: ClipSource, root: Path) -> None:
 
 def refused_keys(root: Path) -> list[tuple[str, str]]:
     """Return (key, reason) of what the last run of ``mirror`` into a folder refused."""
+    with _ledger_of(root) as ledger:
+        return ledger.refused() if ledger is not None else []
+
+
+def origin_of(root: Path) -> str:
+    """Return the URL of the bucket that a folder is the mirror of; empty for no bucket."""
+    with _ledger_of(root) as ledger:
+        name = ledger.origin() if ledger is not None else ""
+    return name if "://" in name else ""
+
+
+@contextmanager
+def _ledger_of(root: Path) -> Iterator[Ledger | None]:
     if not (root / KEPT_BY_SOUNDX / "ledger.sqlite").is_file():
-        return []
+        yield None
+        return
     with closing(Ledger(root)) as ledger:
-        return ledger.refused()
+        yield ledger
 
 
 def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path]:

@@ -9,7 +9,13 @@ import pytest
 import soundfile
 
 from soundx.audio import SAMPLE_RATE_HZ
-from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_clip, inspect_clip, standardise
+from soundx.audio.decoding import (
+    FFMPEG_SUFFIXES,
+    decode_blocks,
+    decode_clip,
+    inspect_clip,
+    standardise,
+)
 from soundx.errors import AudioError
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3"}
@@ -171,3 +177,30 @@ def test_samples_in_memory_are_brought_to_the_same_form():
     assert np.abs(waveform).max() == pytest.approx(0.5, abs=0.02)
     with pytest.raises(AudioError, match="found"):
         standardise(np.zeros(0), sample_rate_hz=8000)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 44_100, 96_000])
+@pytest.mark.parametrize(("channels", "subtype"), [(1, "PCM_16"), (2, "PCM_24"), (3, "FLOAT")])
+def test_piece_by_piece_is_the_same_waveform(tmp_path, rng, rate_hz, channels, subtype):
+    path = tmp_path / "a.wav"
+    noise = 0.4 * rng.standard_normal((int(20.3 * rate_hz), channels)) + 0.05
+    soundfile.write(path, noise, rate_hz, subtype=subtype)
+    pieces = list(decode_blocks(path))
+    assert max(map(len, pieces)) < 16 * 16_000 * (96_000 / rate_hz)
+    np.testing.assert_array_equal(np.concatenate(pieces), decode_clip(path))
+
+
+def test_piece_by_piece_finds_the_same_faults(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.array([0.1]), 96_000)
+    assert [len(piece) for piece in decode_blocks(path)] == [1]
+    soundfile.write(path, np.zeros(0), 16_000)
+    with pytest.raises(AudioError, match="only a header"):
+        list(decode_blocks(path))
+    with pytest.raises(AudioError, match="cannot be read"):
+        list(decode_blocks(tmp_path / "nowhere.wav"))
+    broken = np.full(1000, np.nan, np.float32)
+    broken[::2] = np.inf
+    broken[1::4] = -np.inf
+    soundfile.write(path, broken, 16_000, subtype="FLOAT")
+    assert not np.concatenate(list(decode_blocks(path))).any()

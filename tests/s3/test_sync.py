@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from soundx.errors import SoundxError
+from soundx.clips import ClipWaveforms, IngestionOptions, RawClips, scan_clips
+from soundx.errors import AudioError, SoundxError
 from soundx.mirror import MirrorOptions, mirror, refused_keys
 from soundx.s3 import S3Source, split_url
 from tests.test_mirror import tree
@@ -204,3 +206,25 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, 
             (tmp_path / key).unlink()
     sync(bucket, tmp_path)
     assert tree(tmp_path) == content
+
+
+def test_a_machine_without_the_mirror_reads_the_bucket(fill, s3, tmp_path, write_clip):
+    """As a cluster's worker does; what it finds must be what was mirrored."""
+    write_clip("made/a.wav", seconds=1.0)
+    content = (tmp_path / "made/a.wav").read_bytes()
+    bucket = fill({"clips/A/a.wav": content})
+    sync(f"{bucket}/clips", tmp_path / "mirror")
+    raw = RawClips(tmp_path / "mirror")
+    assert raw.origin == f"s3://{bucket}/clips"
+    manifest, _ = scan_clips(raw, IngestionOptions())
+    waveform = ClipWaveforms(raw, manifest)["A/a.wav"]
+    expected = waveform()
+    (tmp_path / "mirror/A/a.wav").unlink()
+    np.testing.assert_array_equal(waveform(), expected)
+    np.testing.assert_array_equal(np.concatenate(list(waveform.blocks())), expected)
+    fill({"clips/A/a.wav": content + b"more"}, bucket)
+    with pytest.raises(AudioError, match="has changed since it was mirrored"):
+        waveform()
+    s3.delete_object(Bucket=bucket, Key="clips/A/a.wav")
+    with pytest.raises(AudioError, match="cannot be read"):
+        waveform()

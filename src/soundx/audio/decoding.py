@@ -189,25 +189,6 @@ def decode_blocks(path: Path) -> Iterator[Waveform]:
             yield np.zeros(1, np.float32)
 
 
-@dataclass(frozen=True)
-class ClipFile:
-    """A sound file's waveform, decoded when it is asked for.
-
-    Attributes:
-        path: The file.
-    """
-
-    path: Path
-
-    def __call__(self) -> Waveform:
-        """Return all of it; see ``decode_clip``."""
-        return decode_clip(self.path)
-
-    def blocks(self) -> Iterator[Waveform]:
-        """Yield it piece by piece; see ``decode_blocks``."""
-        return decode_blocks(self.path)
-
-
 def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
     """Bring samples that are already in memory to soundx's waveform.
 

@@ -25,7 +25,7 @@ from soundx.modelling.splitting import (
 
 def decode_clips(raw_clips: RawClips, clip_manifest: pd.DataFrame) -> ClipWaveforms:
     """Name every clip's waveform, 16 kHz mono, decoded when it is called for."""
-    return ClipWaveforms(raw_clips, clip_manifest["path"])
+    return ClipWaveforms(raw_clips, clip_manifest)
 
 
 def embed_clips(
