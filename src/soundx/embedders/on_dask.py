@@ -86,6 +86,8 @@ def embed_on_dask(
         import distributed
     except ImportError:
         raise SoundxError(_EXTRA) from None
+    # what becomes of a lost worker's clips is told here
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     embedder.leave_for_workers(networks)
     lost = (OSError, distributed.client.FutureCancelledError, distributed.CancelledError)
     with _cluster(options) as client:
@@ -233,7 +235,10 @@ def _cluster(options: DaskOptions) -> Iterator[Client]:
         return
     settings = {
         # Dask's own gives memory back after each task, and decoding takes 1.5 times as long
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_ONE_THREAD_EACH, "1"),
+        "distributed.nanny.pre-spawn-environ": {
+            **dict.fromkeys(_ONE_THREAD_EACH, "1"),
+            "DASK_LOGGING__DISTRIBUTED": "critical",
+        },
         "distributed.scheduler.allowed-failures": 2,
     }
     with (
