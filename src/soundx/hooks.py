@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from rich.console import Console
 from rich.table import Table
@@ -25,13 +27,48 @@ class S3Hooks:
 
 
 class SummaryHooks:
-    """Print what a run that evaluated a model came to."""
+    """Note every run, and print what one that evaluated a model came to."""
+
+    def __init__(self) -> None:
+        self._begun = datetime.now(UTC)
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Note that a run has begun."""
+        self._begun = datetime.now(UTC)
+        self._note(run_params, catalog, "running")
+
+    @hook_impl
+    def on_pipeline_error(
+        self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Note that a run has failed."""
+        self._note(run_params, catalog, "failed")
+
+    def _note(
+        self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any], state: str
+    ) -> None:
+        seconds = (datetime.now(UTC) - self._begun).total_seconds()
+        with suppress(DatasetError):  # a place that cannot be written fails the run elsewhere
+            catalog.save(
+                "last_run",
+                {
+                    "begun": self._begun.isoformat(timespec="seconds"),
+                    "seconds": seconds,
+                    "state": state,
+                    "pipelines": run_params.get("pipeline_names") or ["__default__"],
+                    "env": run_params.get("env"),
+                },
+            )
 
     @hook_impl
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
     ) -> None:
         """Print embedder, clips, accuracy, where things are and what to try next."""
+        self._note(run_params, catalog, "finished")
         if "metrics" not in pipeline.all_outputs():
             return
         metrics = catalog.load("metrics")

@@ -11,6 +11,7 @@ from soundx.metrics import (
     confusion_table,
     expected_calibration_error,
     per_class_scores,
+    reliability_table,
     share_interval,
 )
 
@@ -80,3 +81,14 @@ def test_confusion_counts_rows_by_truth():
 def test_malformed_input_is_refused(truth, shape):
     with pytest.raises(SoundxError):
         classification_scores(np.array(truth, np.int64), np.ones(shape) / 5, TREE)
+
+
+def test_reliability_tells_how_often_it_was_right_in_each_bin():
+    table = reliability_table([0.05, 0.95, 0.91, 1.0, 0.55], [False, True, False, True, True])
+    assert table["n_clips"].tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0, 3]
+    last = table.iloc[-1]
+    assert last["accuracy"] == pytest.approx(2 / 3)
+    assert last["confidence"] == pytest.approx((0.95 + 0.91 + 1.0) / 3)
+    assert last["accuracy_ci95_low"] < 2 / 3 < last["accuracy_ci95_high"]
+    assert np.isnan(table["accuracy"][1])
+    assert reliability_table([], [])["n_clips"].sum() == 0

@@ -14,6 +14,7 @@ from soundx.metrics.scores import (
     confusion_table,
     expected_calibration_error,
     per_class_scores,
+    reliability_table,
     share_interval,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "confusion_table",
     "expected_calibration_error",
     "per_class_scores",
+    "reliability_table",
     "share_interval",
 ]

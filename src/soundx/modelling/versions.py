@@ -31,6 +31,7 @@ class Evaluation:
         per_class: As in ``per_class_metrics.csv``.
         predictions: As in ``test_predictions.parquet``.
         confusion: As in ``confusion_matrix.csv``.
+        reliability: As in ``reliability.csv``.
         model_card: The card with these figures in it.
     """
 
@@ -39,6 +40,7 @@ class Evaluation:
     per_class: pd.DataFrame
     predictions: pd.DataFrame
     confusion: pd.DataFrame
+    reliability: pd.DataFrame
     model_card: str
 
 
@@ -84,6 +86,13 @@ class ModelVersion:
         """Its ``confusion_matrix.csv``."""
         return pd.read_csv(io.BytesIO(self.folder.read("confusion_matrix.csv")), index_col=0)
 
+    @cached_property
+    def reliability(self) -> pd.DataFrame | None:
+        """Its ``reliability.csv``; None of models evaluated before there was one."""
+        if not self.folder.exists("reliability.csv"):
+            return None
+        return pd.read_csv(io.BytesIO(self.folder.read("reliability.csv")))
+
 
 class ModelVersions(Mapping[str, ModelVersion]):
     """All kept models by version, oldest first.
@@ -119,6 +128,7 @@ class ModelVersions(Mapping[str, ModelVersion]):
             )
         folder.write("per_class_metrics.csv", evaluation.per_class.to_csv(index=False).encode())
         folder.write("confusion_matrix.csv", evaluation.confusion.to_csv().encode())
+        folder.write("reliability.csv", evaluation.reliability.to_csv(index=False).encode())
         folder.write_with("test_predictions.parquet", evaluation.predictions.to_parquet)
         folder.sub("classifier").write(MODEL_CARD, evaluation.model_card.encode())
         # last: where there are metrics, all the rest is there too

@@ -1,52 +1,60 @@
-"""The viewer's page: what the project holds and how good its newest model is."""
+"""The viewer: pages over what the catalog of an environment holds.
+
+    make app            # the base environment
+    make app ENV=demo
+
+It computes nothing that a node saves, and reads files again when they change.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from soundx.datasets.catalog import open_catalog
+from soundx.viewer import dataset, evaluation, home, model
+from soundx.viewer.project import Project, guarded
 
-st.set_page_config(page_title="soundx", page_icon="🔊", layout="wide")
-env = os.environ.get("KEDRO_ENV") or None
-catalog = open_catalog(Path.cwd(), env)
+st.set_page_config(page_title="soundx", page_icon=":material/graphic_eq:", layout="wide")
 
-st.title("soundx")
-st.caption(f"Environment: {env or 'base'}")
 
-if not catalog.exists("clip_manifest"):
-    st.info(
-        "No clips yet. Three ways to begin: `make run` for the demo; `kedro run "
-        "--params=source=DIR` for a folder of yours; `kedro run --env=s3` for a bucket."
-    )
-    st.stop()
+@st.cache_resource
+def _warm_up() -> threading.Thread:
+    """Load what draws spectrograms while nobody waits for it: it takes seconds."""
 
-manifest = catalog.load("clip_manifest")
-left, middle, right = st.columns(3)
-left.metric("Clips", f"{len(manifest):,}")
-middle.metric("Hours", f"{manifest['duration_s'].sum() / 3600:.2f}")
-right.metric("Labels", manifest["label"].nunique())
+    def load() -> None:
+        import librosa
+        import numpy as np
 
-if catalog.exists("metrics"):
-    metrics = catalog.load("metrics")
-    low, high = metrics["accuracy_ci95"]
-    st.subheader("Newest model")
-    st.metric("Accuracy on clips it never heard", f"{metrics['accuracy']:.1%}")
-    st.caption(
-        f"95 % interval {low:.1%} to {high:.1%}, {metrics['n_test_clips']} test clips, embedder "
-        f"{metrics['embedder']}; guessing the commonest label would give "
-        f"{metrics['majority_class_accuracy']:.1%}"
-    )
-    st.plotly_chart(catalog.load("confusion_matrix_plot"))
-    st.dataframe(catalog.load("per_class_metrics"), hide_index=True)
-else:
-    st.info("No model yet: `kedro run`.")
+        librosa.feature.melspectrogram(y=np.zeros(2048, np.float32), sr=16_000)
 
-st.subheader("Clips by label")
-st.bar_chart(manifest["label"].value_counts())
-rejected = catalog.load("rejected_clips")
-if len(rejected):
-    st.subheader("Rejected files")
-    st.dataframe(rejected, hide_index=True)
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    return thread
+
+
+def _page(show: Callable[[Project], None]) -> Callable[[], None]:
+    def opened() -> None:
+        show(Project(Path.cwd(), os.environ.get("KEDRO_ENV") or None))
+
+    return guarded(opened)
+
+
+PAGES = (
+    (home.page, "Home", ":material/home:", ""),
+    (dataset.page, "Dataset", ":material/library_music:", "dataset"),
+    (evaluation.page, "Evaluation", ":material/fact_check:", "evaluation"),
+    (model.page, "Model", ":material/graphic_eq:", "model"),
+)
+
+_warm_up()
+st.navigation(
+    [
+        st.Page(_page(show), title=title, icon=icon, url_path=url, default=not url)
+        for show, title, icon, url in PAGES
+    ],
+    position="top",
+).run()

@@ -11,7 +11,13 @@ import pandas as pd
 from soundx.embedders.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
-from soundx.metrics import classification_scores, confusion_table, per_class_scores, share_interval
+from soundx.metrics import (
+    classification_scores,
+    confusion_table,
+    per_class_scores,
+    reliability_table,
+    share_interval,
+)
 from soundx.modelling.classifier import Classifier
 from soundx.modelling.joint import TrainedHeads, short_hashes
 from soundx.modelling.model_card import model_card
@@ -71,8 +77,8 @@ def predict_test_clips(
 
 def score_predictions(
     test_predictions: pd.DataFrame, heads: TrainedHeads
-) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """Return metrics, per-class metrics and the confusion matrix of the test clips."""
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return metrics, per-class metrics, confusion matrix and reliability of the test clips."""
     tree = heads.tree
     truth, probabilities = _truth(test_predictions, "test", tree)
     metrics = {
@@ -99,7 +105,9 @@ def score_predictions(
         metrics["embedder"],
         metrics["majority_class_accuracy"],
     )
-    return metrics, per_class_scores(truth, probabilities, tree), confusion
+    guess = probabilities.argmax(axis=1)
+    reliability = reliability_table(probabilities.max(axis=1), guess == truth)
+    return metrics, per_class_scores(truth, probabilities, tree), confusion, reliability
 
 
 def plot_confusion(confusion_matrix: pd.DataFrame) -> tuple[Any, Any, Any]:
@@ -116,6 +124,7 @@ def conclude(
     per_class_metrics: pd.DataFrame,
     test_predictions: pd.DataFrame,
     confusion_matrix: pd.DataFrame,
+    reliability: pd.DataFrame,
 ) -> tuple[Evaluation, str]:
     """Gather what is kept with the model, and write its card anew with the figures in it.
 
@@ -135,6 +144,7 @@ def conclude(
         per_class=per_class_metrics,
         predictions=test_predictions,
         confusion=confusion_matrix,
+        reliability=reliability,
         model_card=card,
     )
     return evaluation, card

@@ -24,7 +24,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 func=score_predictions,
                 inputs=["test_predictions", "heads"],
-                outputs=["metrics", "per_class_metrics", "confusion_matrix"],
+                outputs=["metrics", "per_class_metrics", "confusion_matrix", "reliability"],
                 name="score_predictions",
                 tags="tables",
             ),
@@ -48,6 +48,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "per_class_metrics",
                     "test_predictions",
                     "confusion_matrix",
+                    "reliability",
                 ],
                 outputs=["model_versions", "model_card"],
                 name="conclude",

@@ -14,6 +14,8 @@ from soundx.embedders.on_dask import DaskOptions
 from soundx.embedders.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
+from soundx.modelling.embedding_map import MapOptions, map_clips
+from soundx.modelling.joint import manifest_digest
 from soundx.modelling.splitting import (
     FIELD,
     SplitOptions,
@@ -55,6 +57,15 @@ def report_embeddings(embeddings: EmbeddingStore) -> dict[str, Any]:
     return embeddings.last_run
 
 
+def map_embeddings(
+    clip_manifest: pd.DataFrame, embeddings: EmbeddingStore, embedding_map: MapOptions
+) -> pd.DataFrame:
+    """Lay the clips out in a plane, alike ones together, and list each one's neighbours."""
+    embedded = embeddings.current
+    clips = clip_manifest[~clip_manifest["clip_id"].isin(list(embedded.rejected))]
+    return map_clips(clips["clip_id"], embedded, embedding_map)
+
+
 def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFrame:
     """Put every clip into train, validation or test, by recording and by hash."""
     return assign_splits(clip_manifest, splits)
@@ -62,10 +73,14 @@ def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFra
 
 def build_model_input(
     clip_manifest: pd.DataFrame, splits: pd.DataFrame, embeddings: EmbeddingStore
-) -> dict[str, pd.DataFrame]:
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """List, for each head, the clips it learns from: class, split, weight, frames.
 
     Embeddings are not copied: training reads them from their shards.
+
+    Returns:
+        A table for each head; and what tells whether a model was made of just this: the
+        ``digest`` of clips, labels and splits, and the ``fingerprint`` of the embedder.
 
     Raises:
         SoundxError: A group stands on two sides, or a head would have no clips to learn
@@ -96,4 +111,6 @@ def build_model_input(
                 )
         mine["embedder"] = embedded.info.fingerprint
         tables[head] = mine.reset_index(drop=True)
-    return tables
+    rows = zip(clips["clip_id"], clips["label"], clips["split"], strict=True)
+    state = {"digest": manifest_digest(rows), "fingerprint": embedded.info.fingerprint}
+    return tables, state

@@ -6,6 +6,7 @@ from soundx.pipelines.preprocessing.nodes import (
     build_model_input,
     decode_clips,
     embed_clips,
+    map_embeddings,
     report_embeddings,
     split_clips,
 )
@@ -44,6 +45,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="tables",
             ),
             Node(
+                func=map_embeddings,
+                inputs=["clip_manifest", "embeddings", "params:embedding_map"],
+                outputs="embedding_map",
+                name="map_embeddings",
+                tags="tables",
+            ),
+            Node(
                 func=split_clips,
                 inputs=["clip_manifest", "params:splits"],
                 outputs="splits",
@@ -53,7 +61,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 func=build_model_input,
                 inputs=["clip_manifest", "splits", "embeddings"],
-                outputs="model_input",
+                outputs=["model_input", "model_input_state"],
                 name="build_model_input",
                 tags="tables",
             ),

@@ -1,0 +1,124 @@
+"""Home: what this project has heard, how good its model is, what to do next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from soundx.viewer.project import Project, plain
+
+WAYS_TO_BEGIN = (
+    ("See it work", "Synthesised clips, no network, one minute.", "make run"),
+    (
+        "Your own clips",
+        "A folder with one folder for each label.",
+        "kedro run --params=source=path/to/clips",
+    ),
+    ("A bucket", "Clips in S3; keys as in docs/buckets.md.", "kedro run --env=s3"),
+)
+
+
+def page(project: Project) -> None:
+    """Show the page."""
+    st.title("soundx")
+    st.caption(f"Environment: {plain(project.env or 'base')}")
+    if not project.has("clip_manifest"):
+        begin()
+        return
+    manifest = project.load("clip_manifest")
+    hours = manifest["duration_s"].sum() / 3600
+    columns = st.columns(4)
+    columns[0].metric("Clips", f"{len(manifest):,}")
+    columns[1].metric("Sound", f"{hours:.2f} h" if hours >= 1 else f"{hours * 60:.1f} min")
+    columns[2].metric("Labels", f"{manifest['label'].nunique():,}")
+    columns[3].metric("Categories", f"{manifest['category'].nunique():,}")
+    left, right = st.columns(2)
+    with left, st.container(border=True):
+        _model(project)
+    with right, st.container(border=True):
+        _last_run(project)
+    st.subheader("What next")
+    for advice, command in _advice(project):
+        st.markdown(f"- {advice}")
+        if command:
+            st.code(command, language="bash")
+
+
+def begin() -> None:
+    """Show the three ways to begin."""
+    st.info("This project has no clips yet. Three ways to begin:", icon=":material/waving_hand:")
+    for column, (title, text, command) in zip(st.columns(3), WAYS_TO_BEGIN, strict=True):
+        with column, st.container(border=True):
+            st.subheader(title)
+            st.write(text)
+            st.code(command, language="bash", wrap_lines=True)
+
+
+def _model(project: Project) -> None:
+    st.subheader("Newest model")
+    if not project.has("metrics"):
+        st.write("No model has been evaluated yet.")
+        return
+    metrics = project.load("metrics")
+    low, high = metrics["accuracy_ci95"]
+    st.metric("Accuracy on clips it never heard", f"{metrics['accuracy']:.1%}")
+    st.write(
+        f"95 % interval {low:.1%} to {high:.1%}, on {metrics['n_test_clips']} test clips. "
+        f"Guessing the commonest label would give {metrics['majority_class_accuracy']:.1%}."
+    )
+    if project.has("classifier"):
+        version = project.load("classifier").version
+        st.caption(f"Version {plain(version)}, embedder {plain(metrics['embedder'])}")
+
+
+def _last_run(project: Project) -> None:
+    st.subheader("Last run")
+    run = project.load_or("last_run", None)
+    if run is None:
+        st.write("Nothing is known of it.")
+        return
+    begun = datetime.fromisoformat(run["begun"])
+    ago = (datetime.now(UTC) - begun).total_seconds()
+    words = {"running": "has not ended", "failed": "failed", "finished": "finished"}
+    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), words.get(run["state"], run["state"]))
+    if run["state"] != "running":
+        st.write(f"It took {duration(run['seconds'])} and began {duration(ago)} ago.")
+    st.caption("Pipelines: " + plain(", ".join(run["pipelines"])))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words."""
+    for unit, size in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _advice(project: Project) -> list[tuple[str, str]]:
+    run = f"kedro run{project.option}"
+    advice = []
+    last = project.load_or("last_run", {})
+    if last.get("state") == "failed":
+        advice.append(("The last run failed: run it again to read why.", run))
+    state = project.load_or("model_input_state", None)
+    if not project.has("classifier"):
+        advice.append(("There are clips but no model: train one.", run))
+    elif state is not None:
+        info = project.load("classifier").info
+        made_of = (info.get("manifest_digest"), info.get("embedder", {}).get("fingerprint"))
+        if made_of != (state["digest"], state["fingerprint"]):
+            advice.append(
+                (
+                    "The model is **stale**: clips, labels, splits or embedder have changed since "
+                    "it was trained.",
+                    f"{run} --pipelines=training,evaluation",
+                )
+            )
+    rejected = project.load_or("rejected_clips", None)
+    if rejected is not None and len(rejected):
+        advice.append((f"{len(rejected):,} files are not used: Dataset tells why.", ""))
+    if not advice:
+        advice.append(("The model is up to date. Listen to its mistakes under Evaluation.", ""))
+        advice.append(("Try it on a sound of yours under Model.", ""))
+    return advice

@@ -1,0 +1,102 @@
+"""What the viewer knows of a project: its catalog, read again when a file changes."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from kedro.io import DataCatalog
+
+from soundx.cli import message_for_people
+from soundx.datasets.catalog import open_catalog
+
+logger = logging.getLogger(__name__)
+
+
+class Project:
+    """The catalog of one environment.
+
+    Args:
+        root: The folder with ``conf/``.
+        env: The environment; None for the base.
+    """
+
+    def __init__(self, root: Path, env: str | None) -> None:
+        self.root = root
+        self.env = env
+        self.catalog = _open(str(root), env, _state_of_conf(root))
+
+    @property
+    def option(self) -> str:
+        """What a ``kedro`` command needs to work on the same environment."""
+        return f" --env={self.env}" if self.env else ""
+
+    def has(self, name: str) -> bool:
+        """Tell whether a dataset is there."""
+        return bool(self.catalog.exists(name))
+
+    def load(self, name: str) -> Any:
+        """Load a dataset; what was loaded is kept until the file changes, and only read."""
+        dataset = self.catalog[name]
+        return _load(dataset, str(self.root), self.env, name, _state(dataset))
+
+    def load_or(self, name: str, default: Any) -> Any:
+        """Load a dataset, or return the default where it is not there."""
+        return self.load(name) if self.has(name) else default
+
+
+def guarded(page: Callable[[], None]) -> Callable[[], None]:
+    """Return a page that tells what went wrong in words instead of a traceback."""
+
+    def shown() -> None:
+        try:
+            page()
+        except Exception as error:
+            message = message_for_people(error)
+            if message is None:
+                logger.exception("A page of the viewer failed.")
+                message = f"This page cannot be shown: {type(error).__name__}. The log tells more."
+            st.error(plain(message), icon=":material/error:")
+
+    shown.__name__ = page.__name__
+    return shown
+
+
+def plain(text: object) -> str:
+    """Return text such that Markdown shows it as it is."""
+    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in str(text))
+    return escaped.replace("\n", "  \n")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _open(root: str, env: str | None, state: object) -> DataCatalog:
+    del state
+    return open_catalog(Path(root), env)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Reading ...")
+def _load(_dataset: Any, root: str, env: str | None, name: str, state: object) -> Any:
+    del root, env, name, state
+    return _dataset.load()
+
+
+def _state_of_conf(root: Path) -> tuple[tuple[str, int], ...]:
+    files = sorted((root / "conf").rglob("*.y*ml")) if (root / "conf").is_dir() else []
+    return tuple((str(file), file.stat().st_mtime_ns) for file in files)
+
+
+def _state(dataset: Any) -> object:
+    """Return what changes when a dataset's files do; something new each time if unknown."""
+    folder = getattr(dataset, "_folder", None)
+    path = str(folder) if folder is not None else str(getattr(dataset, "_filepath", ""))
+    local = Path(path)
+    if not local.exists():
+        return uuid.uuid4().hex
+    if local.is_file():
+        return (path, local.stat().st_mtime_ns, local.stat().st_size)
+    entries = sorted(local.iterdir())
+    return (path, tuple((entry.name, entry.stat().st_mtime_ns) for entry in entries))
