@@ -1,38 +1,212 @@
 from __future__ import annotations
 
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
 from streamlit.testing.v1 import AppTest
 
 from soundx.datasets.catalog import open_catalog
+from soundx.viewer.model import mix, timeline
+from soundx.viewer.project import plain
 from tests.conftest import ROOT
+from tests.viewer.conftest import open_page
+
+PAGES = ["home", "dataset", "evaluation", "model"]
 
 
-def run_app(monkeypatch, tmp_path, data_root):
-    """Run the page on a project whose data lie where we say."""
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "conf").mkdir()
-    for env in ("base", "demo"):
-        (project / "conf" / env).symlink_to(ROOT / "conf" / env)
-    (project / "conf/local").mkdir()
-    (project / "conf/local/globals.yml").write_text(f"data_root: {data_root}\n")
-    monkeypatch.chdir(project)
-    monkeypatch.delenv("KEDRO_ENV", raising=False)
-    return AppTest.from_file(str(ROOT / "src/soundx/viewer/app.py"), default_timeout=60).run()
-
-
-def test_it_shows_what_the_demo_came_to(demo, monkeypatch, tmp_path):
-    app = run_app(monkeypatch, tmp_path, demo)
+def test_the_first_page_is_home(demo, project):
+    project(demo)
+    app = AppTest.from_file(str(ROOT / "src/soundx/viewer/app.py"), default_timeout=60).run()
     assert not app.exception
-    shown = {metric.label: metric.value for metric in app.metric}
-    assert shown["Clips"] == "360"
-    assert shown["Labels"] == "12"
+    assert not app.error
+    assert {metric.label: metric.value for metric in app.metric}["Clips"] == "360"
+
+
+def test_home_tells_what_was_heard_and_how_good_the_model_is(demo, project):
+    project(demo)
+    page = open_page("home")
+    shown = {metric.label: metric.value for metric in page.metric}
+    assert (shown["Clips"], shown["Labels"], shown["Categories"]) == ("360", "12", "4")
     assert shown["Accuracy on clips it never heard"].endswith("%")
+    assert "finished" in shown.values()
+    assert any("up to date" in text.value for text in page.markdown)
 
 
-def test_an_empty_project_says_how_to_begin(monkeypatch, tmp_path):
-    app = run_app(monkeypatch, tmp_path, tmp_path / "none")
-    assert not app.exception
-    assert "make run" in app.info[0].value
+def test_home_says_when_the_model_is_stale(demo, project, tmp_path):
+    """A new run's outputs show without starting again."""
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("01_raw", "04_feature"))
+    project(data)
+    assert not any("stale" in text.value for text in open_page("home").markdown)
+    (data / "05_model_input/state.json").write_text('{"digest": "other", "fingerprint": "x"}')
+    (data / "08_reporting/last_run.json").write_text(
+        '{"begun": "2026-01-02T03:04:05+00:00", "seconds": 90, "state": "failed",'
+        ' "pipelines": ["a_b"], "env": null}'
+    )
+    page = open_page("home")
+    assert any("stale" in text.value for text in page.markdown)
+    assert "failed" in [metric.value for metric in page.metric]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_empty_project_says_how_to_begin(name, project, tmp_path):
+    project(tmp_path / "none")
+    page = open_page(name)
+    assert not page.error
+    assert len(page.info) == 1
+    commands = " ".join(code.value for code in page.code)
+    assert "kedro run" in commands
+    if name in ("home", "dataset"):
+        assert "make run" in commands
+        assert "--env=s3" in commands
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_broken_catalog_is_told_in_words(name, project, tmp_path):
+    root = project(tmp_path / "none")
+    (root / "conf/local/catalog.yml").write_text("clip_manifest:\n  type: no.such.Dataset\n")
+    page = open_page(name)
+    assert len(page.error) == 1
+    assert "no\\.such" in page.error[0].value
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_broken_file_is_told_without_a_traceback(name, project, tmp_path, demo):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("01_raw", "04_feature"))
+    for broken in ("02_intermediate/clip_manifest.parquet", "06_models/classifier/labels.json"):
+        (data / broken).write_bytes(b"broken")
+    for metrics in data.rglob("metrics.json"):
+        metrics.write_bytes(b"broken")
+    project(data)
+    page = open_page(name)
+    assert len(page.error) == 1
+    assert "Traceback" not in page.error[0].value
+
+
+def test_dataset_finds_plays_and_lists_what_is_alike(demo, project):
+    project(demo)
+    page = open_page("dataset")
+    assert len(page.tabs) == 3
+    assert any("360 clips" in caption.value for caption in page.caption)
+    page.text_input(key="dataset-text").set_value("beeper").run()
+    assert any("30 clips" in caption.value for caption in page.caption)
+    assert any("Heard as the model hears it" in caption.value for caption in page.caption)
+    assert any(heading.value == "Most alike" for heading in page.subheader)
+    page.text_input(key="dataset-text").set_value("(no such*").run()
+    assert not page.exception
+    assert any(caption.value == "0 clips" for caption in page.caption)
+    assert "Every file" in page.success[0].value
+
+
+def test_evaluation_shows_versions_side_by_side_and_clips_of_a_cell(demo, project, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("04_feature"))
+    versions = data / "06_models/versions"
+    (only,) = os.listdir(versions)
+    shutil.copytree(versions / only, versions / "2020-01-01T00.00.00.000Z")
+    project(data)
+    page = open_page("evaluation")
+    assert page.selectbox[0].options == [only, "2020-01-01T00.00.00.000Z"]
+    assert [m.delta for m in page.metric][0] == ""
+    page.selectbox[1].select("2020-01-01T00.00.00.000Z").run()
+    assert [m.delta for m in page.metric][0] == "+0.0 points"
+    page.selectbox(key="evaluation-truth").select("ALARM_BEEPER")
+    page.selectbox(key="evaluation-guess").select("ALARM_BEEPER").run()
+    assert any("The model: ALARM" in caption.value for caption in page.caption)
+    page.selectbox(key="evaluation-guess").select("NATURE_RAIN").run()
+    assert any("No test clip" in info.value for info in page.info)
+    assert not page.exception
+    page.toggle(key="evaluation-published").set_value(True).run()
+    assert not page.exception
+
+
+def test_model_answers_for_clips_and_mixes(demo, project):
+    project(demo)
+    page = open_page("model")
+    assert not page.error
+    before = [metric.value for metric in page.metric]
+    assert len(before) == 2  # a clip, and two mixed
+    page.slider(key="model-level").set_value(30)
+    page.selectbox(key="model-second-label").select("NATURE_RAIN").run()
+    after = [metric.value for metric in page.metric]
+    assert after[0] == before[0]
+    assert after[1].startswith("NATURE")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("words.wav", b"these are words", "text file"),
+        ("page.mp3", b"<html>not found</html>", "web page"),
+        ("nothing.ogg", b"", "empty"),
+        ("<b>odd</b>.wav", None, ""),
+    ],
+)
+def test_uploads_are_decoded_or_refused_in_words(demo, project, tmp_path, name, content, said):
+    project(demo)
+    if content is None:
+        soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16_000) / 9), 16_000)
+        content = (tmp_path / "a.wav").read_bytes()
+    page = open_page("model")
+    answers = len(page.metric)
+    page.file_uploader[0].upload(name, content).run()
+    assert not page.exception
+    if said:
+        assert said in page.error[0].value
+    else:
+        assert len(page.metric) == answers + 1
+
+
+def test_a_mix_has_the_level_that_was_asked_for(rng):
+    quiet, loud = 0.01 * rng.standard_normal(8000), 0.2 * rng.standard_normal(4000)
+    mixed = mix(quiet.astype(np.float32), loud.astype(np.float32), level_db=-20.0)
+    assert len(mixed) == 8000
+    rest = mixed - quiet.astype(np.float32)
+    assert 20 * np.log10(rest.std() / quiet.std()) == pytest.approx(-20, abs=0.5)
+    assert np.abs(mix(np.ones(9, np.float32), np.ones(9, np.float32), level_db=0.0)).max() == 1
+    silence = np.zeros(5, np.float32)
+    assert not mix(silence, silence, level_db=10.0).any()
+
+
+def test_a_timeline_has_a_row_each_half_second(demo, project):
+    from soundx.modelling.classifier import Classifier
+    from soundx.storage import Folder
+
+    classifier = Classifier(Folder(str(demo / "06_models/classifier")).read_files())
+    for n_samples, rows in ((0, 1), (100, 1), (15_600, 1), (16_000 * 5, 10)):
+        found = timeline(classifier, np.zeros(n_samples, np.float32))
+        assert abs(len(found) - rows) <= 1
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-3)
+
+
+def test_names_are_shown_as_text():
+    assert plain("<b>*x*</b>_y_") == "\\<b\\>\\*x\\*\\</b\\>\\_y\\_"
+
+
+def test_labels_and_file_names_are_never_html(demo, project, tmp_path):
+    from soundx.viewer import sound
+
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("01_raw", "04_feature", "06_models"))
+    path = data / "02_intermediate/clip_manifest.parquet"
+    manifest = pd.read_parquet(path)
+    evil = "<img src=x onerror=alert(1)>"
+    manifest["label"] = manifest["category"] = evil
+    manifest["path"] = evil + "/" + manifest["path"]
+    manifest.to_parquet(path)
+    project(data)
+    page = open_page("dataset")
+    assert not page.error
+    charts = [str(chart.proto.spec) for chart in page.get("plotly_chart")]
+    assert charts
+    assert all("<img" not in chart for chart in charts)
+    assert all("<img" not in text.value for text in page.markdown)
+    assert sound.MAX_SHOWN_S == 60
 
 
 def test_the_catalog_opens_without_a_session():
