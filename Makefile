@@ -10,8 +10,8 @@ ENV_OPTION := $(if $(ENV),--env=$(ENV))
 # no telemetry from Kedro's plugins
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test train eval sync publish releases rollback s3 bench bench-s3 viz app \
-  notebook lint format lock clean
+.PHONY: help setup run test test-browser train eval sync publish releases rollback s3 bench \
+  bench-s3 viz app notebook lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ run: $(STAMP)  ## the main job, ingestion to evaluation, on synthesised clips, o
 
 test: $(STAMP)  ## run the tests (ARGS=... for pytest)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 for docs/images)
+	bash scripts/browser.sh
+	$(BIN)/python -m pytest --no-cov tests/browser $(ARGS)
 
 train: $(STAMP)  ## train on what was preprocessed (ENV=demo for the demo)
 	$(BIN)/kedro run $(ENV_OPTION) --pipelines=training
@@ -75,8 +79,9 @@ format: $(STAMP)  ## mend style and format
 
 lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.constraints --extra dask \
-	  --extra notebook --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-annotate --no-header --quiet --output-file requirements.lock
+	  --extra notebook --extra browser --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --no-header --quiet --output-file requirements.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
 	rm -rf $(VENV) .venv-s3 build dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
