@@ -1,7 +1,9 @@
-"""What soundx does around a Kedro run: S3 settings before it, a short summary at its end."""
+"""What soundx does around a Kedro run: S3 settings, its progress, a short summary at its end."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from soundx.datasets.catalog import read_s3_settings
+from soundx.progress import tell_progress
 
 
 class S3Hooks:
@@ -24,6 +27,34 @@ class S3Hooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read ``.env``, the settings in ``globals.yml`` and the keys in ``credentials.yml``."""
         read_s3_settings(context.config_loader, context.project_path)
+
+
+class ProgressHooks:
+    """Tell how many nodes are done, to those who watch from another process."""
+
+    def __init__(self) -> None:
+        self._begun: Iterator[int] = itertools.count()
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Tell how many nodes there are."""
+        self._begun = itertools.count()
+        tell_progress(at_once=True, nodes_done=0, nodes=len(pipeline.nodes))
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Tell that those before it are done.
+
+        Kedro's ``after_node_run`` comes before outputs are saved, which is most of the work
+        where clips are mirrored or embedded.
+        """
+        tell_progress(at_once=True, nodes_done=next(self._begun), step="", done=0, total=None)
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Tell that all are done."""
+        n_nodes = len(pipeline.nodes)
+        tell_progress(at_once=True, nodes_done=n_nodes, step="", done=0, total=None)
 
 
 class SummaryHooks:

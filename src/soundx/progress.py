@@ -1,24 +1,39 @@
-"""Progress bars for long work, and a bounded parallel map that keeps order."""
+"""Progress bars for long work, and a bounded parallel map that keeps order.
+
+Where ``SOUNDX_PROGRESS`` names a file, a run also tells its progress there, for those who
+watch it from another process.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from soundx.storage import whole_file
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PROGRESS_FILE = "SOUNDX_PROGRESS"
+"""The variable with the path of the file that progress is told in, as JSON."""
 
 
 def n_workers() -> int:
@@ -28,9 +43,57 @@ def n_workers() -> int:
     return os.cpu_count() or 1
 
 
+class _Told:
+    """What a run has told of its progress so far."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self.written_s = -math.inf
+        self.lock = threading.Lock()
+
+
+_told = _Told()
+
+
+def tell_progress(*, at_once: bool = False, **facts: Any) -> None:
+    """Add facts to the file that ``SOUNDX_PROGRESS`` names, if it names one.
+
+    Args:
+        at_once: Write even if the last time is less than a second ago.
+        facts: ``nodes_done`` of ``nodes``; of a bar ``step``, ``done`` and ``total``.
+    """
+    path = os.environ.get(PROGRESS_FILE)
+    if not path:
+        return
+    with _told.lock:
+        _told.facts.update(facts)
+        now_s = time.monotonic()
+        if at_once or now_s - _told.written_s >= 1:
+            _told.written_s = now_s
+            with whole_file(Path(path)) as partial:
+                partial.write_text(json.dumps(_told.facts))
+
+
+class _Bar(Progress):
+    """A progress bar that also tells what it shows."""
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._tell(task_id)
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        self._tell(task_id)
+
+    def _tell(self, task_id: TaskID) -> None:
+        task = next(task for task in self.tasks if task.id == task_id)
+        total = None if task.total is None else int(task.total)
+        tell_progress(step=task.description, done=int(task.completed), total=total)
+
+
 def progress_bar() -> Progress:
     """Return soundx's one style of progress bar, silent where nobody watches."""
-    return Progress(
+    return _Bar(
         TextColumn("{task.description:<28}"),
         BarColumn(),
         MofNCompleteColumn(),

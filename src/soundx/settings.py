@@ -4,12 +4,12 @@ import warnings
 
 from omegaconf.resolvers import oc
 
-from soundx.hooks import S3Hooks, SummaryHooks
+from soundx.hooks import ProgressHooks, S3Hooks, SummaryHooks
 
 # Kedro's own use of OmegaConf; nobody here can act on it
 warnings.filterwarnings("ignore", message=r"[\s\S]*register_new_resolver\(\) is deprecated")
 
-HOOKS = (S3Hooks(), SummaryHooks())
+HOOKS = (S3Hooks(), ProgressHooks(), SummaryHooks())
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -1,4 +1,4 @@
-"""The catalog of an environment without a Kedro session: light enough for a page or a command."""
+"""Catalog and parameters of an environment without a Kedro session, for a page or a command."""
 
 from __future__ import annotations
 
@@ -21,16 +21,25 @@ def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
         project: The folder with ``conf/``.
         env: Environment; ``local`` where none is named, as in ``kedro run``.
     """
-    loader = OmegaConfigLoader(
+    loader = _loader(project, env)
+    read_s3_settings(loader, project)
+    entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
+    return DataCatalog.from_config(entries, _credentials(loader))
+
+
+def read_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
+    """Return the parameters of an environment, as they stand in ``conf/``."""
+    return dict(_loader(project, env)["parameters"])
+
+
+def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
+    return OmegaConfigLoader(
         conf_source=str(project / "conf"),
         env=env or "local",
         base_env="base",
         default_run_env="local",
         custom_resolvers={"oc.env": oc.env},
     )
-    read_s3_settings(loader, project)
-    entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
-    return DataCatalog.from_config(entries, _credentials(loader))
 
 
 def read_s3_settings(loader: AbstractConfigLoader, project: Path) -> None:

@@ -12,11 +12,15 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from soundx.viewer import dataset, evaluation, home, model
+from soundx.viewer import dataset, evaluation, home, model, train
 from soundx.viewer.project import Project, guarded
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import Page as StreamlitPage
 
 st.set_page_config(page_title="soundx", page_icon=":material/graphic_eq:", layout="wide")
 
@@ -36,25 +40,32 @@ def _warm_up() -> threading.Thread:
     return thread
 
 
-def _page(show: Callable[[Project], None]) -> Callable[[], None]:
-    def opened() -> None:
-        show(Project(Path.cwd(), os.environ.get("KEDRO_ENV") or None))
-
-    return guarded(opened)
+ROOT = Path.cwd()
+ENV = os.environ.get("KEDRO_ENV") or None
 
 
-PAGES = (
-    (home.page, "Home", ":material/home:", ""),
-    (dataset.page, "Dataset", ":material/library_music:", "dataset"),
-    (evaluation.page, "Evaluation", ":material/fact_check:", "evaluation"),
-    (model.page, "Model", ":material/graphic_eq:", "model"),
-)
+def _page(
+    show: Callable[[Project], None], title: str, icon: str, *, first: bool = False
+) -> StreamlitPage:
+    shown = guarded(lambda: show(Project(ROOT, ENV)))
+    return st.Page(shown, title=title, icon=icon, url_path=title.lower(), default=first)
+
+
+EVALUATION = _page(evaluation.page, "Evaluation", ":material/fact_check:")
+
+
+def _train(_: Project) -> None:
+    train.page(ROOT, ENV, EVALUATION)
+
 
 _warm_up()
 st.navigation(
     [
-        st.Page(_page(show), title=title, icon=icon, url_path=url, default=not url)
-        for show, title, icon, url in PAGES
+        _page(home.page, "Home", ":material/home:", first=True),
+        _page(dataset.page, "Dataset", ":material/library_music:"),
+        EVALUATION,
+        _page(model.page, "Model", ":material/graphic_eq:"),
+        _page(_train, "Train", ":material/model_training:"),
     ],
     position="top",
 ).run()

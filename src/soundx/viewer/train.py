@@ -1,0 +1,337 @@
+"""The Train page: start a run behind a password, watch it, stop it.
+
+The page only shows what ``Runs`` knows, so every browser tab shows the same run. What a run
+printed is shown as text, never as Markdown or HTML.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from kedro.io import DatasetError
+from pydantic import ValidationError
+
+from soundx.datasets.catalog import open_catalog, read_parameters
+from soundx.errors import SoundxError, find_soundx_error
+from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.splitting import SplitOptions
+from soundx.viewer.runs import LIMITS, PASSWORD, PIPELINES, Run, Runs
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import Page
+
+_SIGNED_IN = "train_signed_in"
+_NOTICE = "train_notice"
+_POLL_S = 1.0
+_IDLE_POLL_S = 5.0
+_LONGEST_WAIT_S = 8.0
+
+
+class Gate:
+    """Compares passwords, ever more slowly after wrong ones, for all sessions together.
+
+    Args:
+        clock_s: A clock that never goes back, in seconds.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._failures = 0
+        self._opens_s = 0.0
+        self._one_at_a_time = threading.Lock()
+
+    def passes(self, attempt: str, password: str) -> bool:
+        """Tell whether an attempt is the password, in a time that tells nothing about it.
+
+        Raises:
+            SoundxError: The last wrong attempt, by whomever, is too recent: this one was not
+                looked at.
+        """
+        with self._one_at_a_time:
+            wait_s = self._opens_s - self._clock_s()
+            if wait_s > 0:
+                raise SoundxError(
+                    f"Too soon after a wrong password. Try again in {math.ceil(wait_s)} s."
+                )
+            if hmac.compare_digest(_digest(attempt), _digest(password)):
+                self._failures = 0
+                return True
+            self._failures += 1
+            self._opens_s = self._clock_s() + min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
+            return False
+
+
+_GATE = Gate()
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    label: str
+    help: str
+    step: float = 1
+    format: str | None = None
+
+
+_FIELDS = (
+    _Field(
+        "training.max_epochs",
+        "Epochs at most",
+        "Passes over the training frames. Training ends earlier where the validation loss no "
+        "longer falls.",
+    ),
+    _Field(
+        "training.learning_rate",
+        "Learning rate",
+        "Adam's step size.",
+        step=5e-5,
+        format="%g",
+    ),
+    _Field("training.batch_size", "Batch size (frames)", "Frames a step."),
+    _Field(
+        "training.dropout",
+        "Dropout (share of units)",
+        "Share of hidden units silenced in training, from 0 to 0.95.",
+        step=0.05,
+        format="%.2f",
+    ),
+    _Field(
+        "training.seed",
+        "Seed of the training",
+        "Weights, shuffling and dropout are drawn from it.",
+    ),
+    _Field(
+        "splits.seed",
+        "Seed of the split",
+        "Another seed draws other test clips. It takes effect in preprocessing.",
+    ),
+)
+
+
+def page(project: Path, env: str | None = None, evaluation_page: Page | None = None) -> None:
+    """Draw the page.
+
+    Args:
+        project: The project's folder, with ``conf/``.
+        env: Environment, or None.
+        evaluation_page: What the result of a run is linked to.
+    """
+    st.title("Train")
+    password = os.environ.get(PASSWORD)
+    if not password:
+        st.info("Nothing can be started from here: no password is set.")
+        st.write("To enable it, set one and start the viewer anew:")
+        st.code(f"{PASSWORD}='a long password' make app", language=None, wrap_lines=True)
+        return
+    if not st.session_state.get(_SIGNED_IN):
+        _ask_for(password)
+        return
+    runs = Runs.of(project, env)
+    run = runs.current()
+    drawn = _mark(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"Environment: {env or 'base'}")
+        if st.button("Sign out"):
+            del st.session_state[_SIGNED_IN]
+            st.rerun()
+    if notice := st.session_state.pop(_NOTICE, None):
+        st.warning(notice)
+
+    def watch() -> None:
+        current = runs.current()
+        if _mark(current) != drawn:
+            st.rerun()
+        if current is not None and current.running:
+            _show_running(runs, current)
+        elif current is not None:
+            _show_result(current, project, evaluation_page)
+
+    running = run is not None and run.running
+    st.fragment(watch, run_every=_POLL_S if running else _IDLE_POLL_S)()
+    with _plain_errors():
+        _choose(runs, project, env, disabled=running)
+
+
+def _ask_for(password: str) -> None:
+    st.write("Who knows the password may start and stop runs.")
+    with st.form("sign in"):
+        attempt = st.text_input("Password", type="password", autocomplete="current-password")
+        sent = st.form_submit_button("Sign in", type="primary")
+    if not sent:
+        return
+    try:
+        passes = _GATE.passes(attempt, password)
+    except SoundxError as error:
+        st.error(str(error))
+        return
+    if not passes:
+        st.error("That is not the password.")
+        return
+    st.session_state[_SIGNED_IN] = True
+    st.rerun()
+
+
+def _show_running(runs: Runs, run: Run) -> None:
+    progress = run.progress
+    st.subheader("Under way")
+    st.caption(f"{_started(run)}, {_duration(run.elapsed_s or 0)} so far")
+    text = "Starting"
+    if progress.nodes:
+        text = f"Step {min(progress.nodes_done + 1, progress.nodes)} of {progress.nodes}"
+    if progress.step:
+        total = "" if progress.total is None else f" of {progress.total:,}"
+        text += f": {progress.step}, {progress.done:,}{total}"
+    st.progress(progress.share)
+    st.text(text)
+    if st.button("Stop", key="train_stop"):
+        with st.spinner("Stopping"):
+            try:
+                runs.stop()
+            except SoundxError as error:
+                st.session_state[_NOTICE] = str(error)
+        st.rerun()
+    lines = run.log(15)
+    st.code("\n".join(lines) or "Nothing printed yet.", language=None, wrap_lines=True)
+
+
+def _show_result(run: Run, project: Path, evaluation_page: Page | None) -> None:
+    st.subheader("Last run")
+    st.caption(_started(run))
+    took = "" if run.elapsed_s is None else f" after {_duration(run.elapsed_s)}"
+    if run.exit_code == 0:
+        st.success(f"Finished{took}.")
+        if "evaluation" in run.pipelines:
+            with _plain_errors():
+                _show_accuracy(project, run.env)
+            if evaluation_page is not None:
+                st.page_link(
+                    evaluation_page, label="See the evaluation", icon=":material/arrow_forward:"
+                )
+    elif run.stopped:
+        st.warning(f"Stopped{took}. Whole steps are kept; the next run uses them.")
+    elif run.exit_code is None:
+        st.error(
+            "Ended without saying why: it was killed, or the machine went down. Start it again; "
+            "what was done is kept."
+        )
+    else:
+        st.error(f"Failed{took}.")
+        st.code(run.message or "It printed nothing.", language=None, wrap_lines=True)
+    with st.expander("Log"):
+        st.code("\n".join(run.log()) or "Nothing printed.", language=None, wrap_lines=True)
+
+
+def _show_accuracy(project: Path, env: str | None) -> None:
+    catalog = open_catalog(project, env)
+    if not catalog.exists("metrics"):
+        return
+    metrics = catalog.load("metrics")
+    low, high = metrics["accuracy_ci95"]
+    st.metric("Accuracy on clips it never heard", f"{metrics['accuracy']:.1%}")
+    st.caption(
+        f"95 % interval {low:.1%} to {high:.1%}, {metrics['n_test_clips']} test clips; guessing "
+        f"the commonest label would give {metrics['majority_class_accuracy']:.1%}"
+    )
+
+
+def _choose(runs: Runs, project: Path, env: str | None, *, disabled: bool) -> None:
+    st.subheader("New run")
+    defaults = _defaults(project, env)
+    catalog = open_catalog(project, env)
+    embedded = catalog.exists("embeddings") and catalog.exists("model_input")
+    chosen = st.multiselect(
+        "Pipelines",
+        PIPELINES,
+        default=("training", "evaluation") if embedded else PIPELINES,
+        help="They run in this order, whatever order they are chosen in.",
+        disabled=disabled,
+    )
+    params: dict[str, float] = {}
+    for row in (_FIELDS[:3], _FIELDS[3:]):
+        for column, field in zip(st.columns(3), row, strict=True):
+            default = defaults[field.name]
+            low, high = LIMITS[field.name]
+            value = column.number_input(
+                field.label,
+                min_value=min(low, default),
+                max_value=max(high, default),
+                value=default,
+                step=type(low)(field.step),
+                format=field.format,
+                help=f"{field.help} `{field.name}`, {default:g} unless set here.",
+                key=f"train_{field.name}",
+                disabled=disabled,
+            )
+            if value != default:
+                params[field.name] = value
+    if "splits.seed" in params and "preprocessing" not in chosen:
+        st.info("Another seed of the split takes effect in preprocessing: choose that, too.")
+    if disabled:
+        st.caption("One run at a time: this one has to end first.")
+    if st.button("Start", type="primary", disabled=disabled):
+        try:
+            runs.start(chosen, params)
+        except SoundxError as error:
+            st.session_state[_NOTICE] = str(error)
+        st.rerun()
+
+
+def _defaults(project: Path, env: str | None) -> dict[str, float]:
+    """Return what the fields are without the page, each of its limits' type."""
+    conf = read_parameters(project, env)
+    try:
+        options = {
+            "training": TrainingOptions.model_validate(conf.get("training") or {}),
+            "splits": SplitOptions.model_validate(conf.get("splits") or {}),
+        }
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(str(part) for part in wrong["loc"])
+        raise SoundxError(f"conf/ cannot be used: {where}: {wrong['msg']}") from error
+    defaults = {}
+    for name, (low, _) in LIMITS.items():
+        group, _, option = name.partition(".")
+        defaults[name] = type(low)(getattr(options[group], option))
+    return defaults
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what a person can mend: a broken configuration, data that cannot be reached."""
+    try:
+        yield
+    except (SoundxError, DatasetError) as error:
+        st.error("This cannot be shown.")
+        st.code(str(find_soundx_error(error) or error), language=None, wrap_lines=True)
+
+
+def _digest(text: str) -> bytes:
+    # of one length, whatever was typed
+    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+
+
+def _mark(run: Run | None) -> tuple[str, bool] | None:
+    return None if run is None else (run.folder.name, run.running)
+
+
+def _started(run: Run) -> str:
+    return f"{', '.join(run.pipelines)}; started {run.started.astimezone():%-d %B %Y, %H:%M:%S}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, rest_min = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {rest_min} min"
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
