@@ -35,7 +35,8 @@ class Viewer:
 
 def make_project(folder: Path, data_root: Path) -> Path:
     (folder / "conf/local").mkdir(parents=True)
-    for name in ("conf/base", "conf/demo", "src", "pyproject.toml", ".streamlit"):
+    (folder / "src").mkdir()  # Kedro wants one inside the project
+    for name in ("conf/base", "conf/demo", "pyproject.toml", ".streamlit"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "conf/local/globals.yml").write_text(f"data_root: {data_root}\nembedder: logmel\n")
     return folder

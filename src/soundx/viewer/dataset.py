@@ -125,7 +125,7 @@ def _choose_on_map(project: Project, clips: pd.DataFrame) -> str | None:
     figure = px.scatter(
         places, x="x", y="y", color=by or "label", custom_data=["clip_id"],
         hover_name="path", hover_data={"x": False, "y": False, "label": True},
-        template="plotly_white", render_mode="webgl",
+        template="plotly_white", render_mode="svg",
         color_discrete_sequence=px.colors.qualitative.Safe + px.colors.qualitative.Dark24,
     )  # fmt: skip
     figure.update_traces(marker={"size": 7, "opacity": 0.8})

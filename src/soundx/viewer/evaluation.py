@@ -134,7 +134,7 @@ def _per_class(model: ModelVersion, beside: ModelVersion | None) -> None:
     config["n_test_clips"] = st.column_config.NumberColumn("test clips")
     config["recall_ci95_low"] = percent("recall from", "95 % interval")
     config["recall_ci95_high"] = percent("recall to", "95 % interval")
-    height = min(38 * len(table) + 40, 700)
+    height = min(35 * (len(table) + 1) + 2, 700)  # rows of 35 pixels, and the head
     st.dataframe(table, hide_index=True, column_config=config, height=height)
 
 
