@@ -63,6 +63,7 @@ def main() -> None:
         make_project(Path(folder), options.rows)
         os.chdir(folder)
         import librosa
+        import plotly.express  # noqa: F401
 
         # as the app does in a thread when it starts
         librosa.feature.melspectrogram(y=np.zeros(2048, np.float32), sr=16_000)

@@ -27,11 +27,12 @@ st.set_page_config(page_title="soundx", page_icon=":material/graphic_eq:", layou
 
 @st.cache_resource
 def _warm_up() -> threading.Thread:
-    """Load what draws spectrograms while nobody waits for it: it takes seconds."""
+    """Load what draws charts and spectrograms while nobody waits for it: it takes seconds."""
 
     def load() -> None:
         import librosa
         import numpy as np
+        import plotly.express  # noqa: F401
 
         librosa.feature.melspectrogram(y=np.zeros(2048, np.float32), sr=16_000)
 

@@ -67,7 +67,7 @@ def _overview(clips: pd.DataFrame) -> None:
         color_discrete_sequence=["#2a6f97", "#89c2d9", "#e07a2f", "#8e5ea2"],
     )  # fmt: skip
     bars.update_layout(
-        height=120 + 24 * len(largest), yaxis_title=None, legend_title=None,
+        height=120 + 24 * len(largest), barmode="stack", yaxis_title=None, legend_title=None,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 0, "r": 0, "t": 40, "b": 0}, yaxis={"categoryorder": "total ascending"},
     )  # fmt: skip

@@ -162,6 +162,7 @@ def _confusion(project: Project, model: ModelVersion) -> None:
                 "cmax": 1, "colorscale": [[0, "#dce9f2"], [1, "#174a68"]],
             },
             customdata=np.stack([truth, guess], axis=1),
+            unselected={"marker": {"opacity": 0.7}},
             hovertemplate="%{y} called %{x}: %{text} clips<extra></extra>",
         )
     )  # fmt: skip

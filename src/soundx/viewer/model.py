@@ -94,7 +94,10 @@ def _bounded(path: Path) -> Float32:
 def _pick(project: Project, key: str) -> Float32 | None:
     manifest: pd.DataFrame = project.load("clip_manifest")
     left, right = st.columns(2)
-    label = left.selectbox("Label", sorted(manifest["label"].unique()), key=f"model-{key}-label")
+    labels = sorted(manifest["label"].unique())
+    # of two, the second begins as another sound
+    first = len(labels) - 1 if key == "second" else 0
+    label = left.selectbox("Label", labels, index=first, key=f"model-{key}-label")
     clips = manifest[manifest["label"] == label]
     splits = project.load_or("splits", None)
     if splits is not None:
