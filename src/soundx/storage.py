@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +24,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 # a listing that was kept is a stale one as soon as another process writes
 fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
+
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{12}(\.\w+)?")
 
 
 @dataclass
@@ -124,6 +129,16 @@ class Folder:
                 self.fs.put_file(str(new.path), self.path(new.name))
         finally:
             new.path.unlink(missing_ok=True)
+
+    def remove_partial(self, older_than_s: float) -> None:
+        """Remove files that a killed process of ours began and will never finish."""
+        if not self.is_local or not Path(self.root).is_dir():
+            return
+        for path in Path(self.root).iterdir():
+            if _PARTIAL.fullmatch(path.name) and path.is_file():
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > older_than_s:
+                        path.unlink()
 
     def remove(self, name: str) -> None:
         """Remove a file or folder of ours, if it is there."""

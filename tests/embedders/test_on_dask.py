@@ -35,7 +35,9 @@ def test_a_clip_that_kills_its_decoder_costs_no_neighbour(tmp_path, caplog):
     clips = tmp_path / "clips"
     write_clips(clips, [*range(1600, 1640), KILLER_SAMPLES])
     store = EmbeddingStore(Folder(str(tmp_path / "store")))
+    before = dict(os.environ)
     report = fill(store, job(clips, enabled=True, workers=2))
+    assert dict(os.environ) == before
     assert (report["clips"], report["embedded"]) == (41, 40)
     assert list(report["rejected"]) == [f"{KILLER_SAMPLES}.wav"]
     assert "Dask, 2 workers, 2 threads" in report["engine"]
@@ -72,6 +74,7 @@ def cluster(tmp_path):
     scheduler = started(
         "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
         "--no-dashboard", stderr=subprocess.PIPE,
+        env={**os.environ, "DASK_LOGGING__DISTRIBUTED": "info"},  # its address is in the log
     )  # fmt: skip
     address = None
     assert scheduler.stderr is not None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -155,6 +157,22 @@ def test_garbage_is_what_nobody_asks_for(folder, rng):
     assert kept.keep_only({"a", "x"}) == 3
     assert_holds(folder, {"a": some["a"]})
     assert len(shards(folder)) == 1
+
+
+def test_what_a_killed_run_left_goes_with_the_garbage(tmp_path, rng):
+    kept = EmbeddingStore(Folder(str(tmp_path))).of(INFO)
+    kept.add_shard(clips(rng, a=1))
+    old, young, other = (
+        tmp_path / "test-1" / name
+        for name in (".0123456789ab.parquet", ".ba9876543210.parquet", ".notes.parquet")
+    )
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    kept.keep_only({"a"})
+    assert [path.exists() for path in (old, young, other)] == [False, True, True]
+    assert "a" in kept
 
 
 def test_rejected_clips_are_remembered(folder):

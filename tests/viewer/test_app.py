@@ -167,6 +167,26 @@ def test_uploads_are_decoded_or_refused_in_words(demo, project_at, tmp_path, nam
         assert len(page.metric) == answers + 1
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "name", "said"),
+    [
+        ("MAX_UPLOAD_S", 0.5, "long.wav", "longer than"),
+        ("MAX_COMPRESSED_BYTES", 9, "large.m4a", "larger than"),
+    ],
+)
+def test_long_and_large_uploads_are_refused(
+    demo, project_at, tmp_path, monkeypatch, limit, value, name, said
+):
+    monkeypatch.setattr(f"soundx.viewer.model.{limit}", value)
+    project_at(demo)
+    soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16_000) / 9), 16_000)
+    page = open_page("model")
+    # a file system would not bear this name: it never sees it
+    page.file_uploader[0].upload(f"../../{name}", (tmp_path / "a.wav").read_bytes()).run()
+    assert not page.exception
+    assert said in page.error[0].value
+
+
 def test_a_mix_has_the_level_that_was_asked_for(rng):
     quiet, loud = 0.01 * rng.standard_normal(8000), 0.2 * rng.standard_normal(4000)
     mixed = mix(quiet.astype(np.float32), loud.astype(np.float32), level_db=-20.0)

@@ -8,6 +8,7 @@ need soundx, and see the clips and the store by the same paths or URLs as the cl
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -233,18 +234,18 @@ def _cluster(options: DaskOptions) -> Iterator[Client]:
                 logger.info("Waiting for workers of %s ...", options.scheduler)
             yield client
         return
+    wanted = options.workers or n_workers()
+    variables = {**dict.fromkeys(_ONE_THREAD_EACH, "1"), "DASK_LOGGING__DISTRIBUTED": "critical"}
     settings = {
         # Dask's own gives memory back after each task, and decoding takes 1.5 times as long
-        "distributed.nanny.pre-spawn-environ": {
-            **dict.fromkeys(_ONE_THREAD_EACH, "1"),
-            "DASK_LOGGING__DISTRIBUTED": "critical",
-        },
+        "distributed.nanny.pre-spawn-environ": variables,
         "distributed.scheduler.allowed-failures": 2,
     }
     with (
+        _environment_as_it_was(),
         dask.config.set(settings),
         LocalCluster(
-            n_workers=options.workers or n_workers(),
+            n_workers=wanted,
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
@@ -252,4 +253,18 @@ def _cluster(options: DaskOptions) -> Iterator[Client]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        # where one dies while it starts, its nanny gives up: another takes its place
+        cluster.adapt(minimum=wanted, maximum=wanted, interval="2s")
         yield client
+
+
+@contextmanager
+def _environment_as_it_was() -> Iterator[None]:
+    """Undo what Dask does to this process's own environment when it starts workers."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)

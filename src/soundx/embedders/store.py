@@ -35,6 +35,7 @@ COMPACT_SHARDS = 16
 COMPACT_FRAMES = 65_536
 """Frames of a merged shard at most, unless one clip has more; half of it is small."""
 
+_OLD_S = 24 * 3600.0  # what a killed run left behind; a younger file may still be written
 _CLIPS_KEY = b"soundx.clips"
 _CURRENT = "current.json"
 _EMBEDDER = "embedder.json"
@@ -400,6 +401,7 @@ class EmbeddingSet:
                 self._merge([name], wanted)
             removed += len(gone)
         self._known = None
+        self.folder.remove_partial(_OLD_S)
         return removed
 
     def _merge(self, shards: Sequence[str], wanted: Collection[str] | None) -> None:

@@ -28,6 +28,8 @@ SUFFIXES = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", *sorted(FFMPEG_SUFFIXES)
 )  # fmt: skip
 MAX_UPLOAD_S = 600.0
+MAX_COMPRESSED_BYTES = 30 * 2**20
+"""Of what ffmpeg unpacks whole before its length is known: ten minutes at 400 kbit/s."""
 WINDOW_S = 0.975
 HOP_S = 0.48
 TOP = 5
@@ -73,8 +75,11 @@ def _decode(file: io.BytesIO, suffix: str) -> Float32 | None:
     """Decode an upload; its file has a name of ours, and is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="soundx-upload-") as folder:
         path = Path(folder) / f"{uuid.uuid4().hex}{suffix}"
-        path.write_bytes(file.getvalue())
+        content = file.getvalue()
+        path.write_bytes(content)
         try:
+            if suffix in FFMPEG_SUFFIXES and len(content) > MAX_COMPRESSED_BYTES:
+                raise AudioError(f"larger than {MAX_COMPRESSED_BYTES >> 20} MB, as {suffix}")
             return _bounded(path)
         except AudioError as error:
             st.error(f"This file cannot be used: {plain(error)}")
