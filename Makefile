@@ -79,7 +79,7 @@ format: $(STAMP)  ## mend style and format
 
 lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements.constraints --extra dask \
-	  --extra notebook --extra browser --extra dev --universal --python-version 3.11 \
+	  --extra notebook --extra docs --extra browser --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	  --no-header --quiet --output-file requirements.lock
 
