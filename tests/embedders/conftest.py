@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -12,11 +13,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture
 def pipe(tmp_path):
-    """A pipe's path and a file to read it: nobody has to wait or to look again."""
+    """A pipe's path and a file to read it: nobody has to wait or to look again.
+
+    It holds a page, so whoever tells of clips comes no more than 16 of them ahead of us.
+    """
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        pytest.skip("needs Linux's pipes")
     path = tmp_path / "pipe"
     os.mkfifo(path)
     # opened for writing too, so that it never ends
     with os.fdopen(os.open(path, os.O_RDWR), "rb", buffering=0) as file:
+        fcntl.fcntl(file, fcntl.F_SETPIPE_SZ, 4096)
         yield str(path), Lines(file)
 
 
@@ -31,6 +38,10 @@ class Lines:
             self.rest += os.read(self.file.fileno(), 4096)
         line, self.rest = self.rest.split(b"\n", 1)
         return tuple(map(int, line.split()))
+
+    def widen(self):
+        """Let the teller go on without us: the pipe now holds 4000 lines."""
+        fcntl.fcntl(self.file, fcntl.F_SETPIPE_SZ, 2**20)
 
     def take_what_is_there(self):
         os.set_blocking(self.file.fileno(), False)

@@ -41,7 +41,7 @@ class Counting(Embedder):
                 os.abort()
             if self.source:
                 pipe = os.open(self.source, os.O_WRONLY)
-                os.write(pipe, f"{os.getpid()} {len(waveform)}\n".encode())
+                os.write(pipe, f"{os.getpid()} {len(waveform)}".ljust(255).encode() + b"\n")
                 os.close(pipe)
             frames.append(np.full((2, 3), len(waveform), np.float32))
         return frames

@@ -114,7 +114,7 @@ def test_killed_twenty_times_it_goes_on_from_the_last_whole_shard(tmp_path, pipe
         assert not before & set(heard), "clips of a whole shard were embedded again"
         times.update(heard)
     assert times.total() > 200
-    # what it tells fits into the pipe
+    lines.widen()
     last = [sys.executable, str(HERE / "counting.py"), str(clips), str(folder), path]
     subprocess.run(last, check=True)
     times.update(n for _, n in lines.take_what_is_there())

@@ -60,6 +60,7 @@ def test_workers_killed_twenty_times_lose_nothing(tmp_path, pipe, rng):
                 worker, _ = lines.take()
             with contextlib.suppress(ProcessLookupError):  # heard of one that is gone already
                 os.kill(worker, signal.SIGKILL)
+        lines.widen()
         assert run.wait(timeout=300) == 0
     finally:
         run.kill()
@@ -102,6 +103,7 @@ def test_a_lost_scheduler_loses_only_unfinished_shards(cluster, tmp_path, pipe):
     for _ in range(50):
         lines.take()
     scheduler.kill()
+    lines.widen()
     _, said = run.communicate(timeout=120)
     assert run.returncode == 1
     assert "message for people: The Dask scheduler was lost" in said
