@@ -11,7 +11,7 @@ ENV_OPTION := $(if $(ENV),--env=$(ENV))
 export DO_NOT_TRACK := 1
 
 .PHONY: help setup run test test-browser train eval sync publish releases rollback s3 bench \
-  bench-s3 viz app notebook lint format lock clean
+  bench-s3 viz viz-build app notebook lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,8 +59,11 @@ bench: $(STAMP)  ## time the embedding; SOUNDX_YAMNET=DIR (ARGS=... for cases an
 bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
 	$(BIN)/python benchmarks/s3_sync.py
 
-viz: $(STAMP)  ## the pipelines as a graph in the browser
-	$(BIN)/kedro viz run --lite $(ENV_OPTION)
+viz: $(STAMP)  ## the pipelines as a graph in the browser, with what the last run left
+	$(BIN)/kedro viz run --include-hooks $(ENV_OPTION)
+
+viz-build: $(STAMP)  ## the same as a static site in build/viz
+	$(BIN)/python scripts/build_viz.py build/viz $(ENV_OPTION)
 
 app: $(STAMP)  ## the viewer in the browser
 	KEDRO_ENV=$(ENV) $(BIN)/streamlit run src/soundx/viewer/app.py

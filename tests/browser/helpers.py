@@ -120,7 +120,13 @@ def picture(page: Page, path: Path, height: int) -> None:
     assert window
     page.set_viewport_size({"width": window["width"], "height": height})
     settle(page)
-    image = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+    image = page.screenshot(animations="disabled")
     page.set_viewport_size(window)
+    quantise(image, path)
+
+
+def quantise(png: bytes, path: Path) -> None:
+    """Write a picture small enough to be kept."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
     image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     assert path.stat().st_size < SCREENSHOT_BYTES

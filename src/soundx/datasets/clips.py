@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import HTMLPreview
 
 from soundx.audio.synthesis import SynthesisedSource
 from soundx.clips import RawClips
+from soundx.datasets.previews import first_of_each_label, preview_clips
 from soundx.errors import DryRunDone, SoundxError
 from soundx.mirror import ClipSource, FolderSource, MirrorJob, mirror, print_plan
 from soundx.storage import user_cache
@@ -88,6 +91,16 @@ class SynthesisedClipsDataset(AbstractDataset[Any, SynthesisedSource]):
     def _exists(self) -> bool:
         return True
 
+    def preview(self) -> HTMLPreview:
+        """Show Kedro-Viz a clip of each label."""
+        with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
+            clips = []
+            for number, key in enumerate(first_of_each_label(self._source.clips)):
+                path = Path(folder, f"{number}{Path(key).suffix}")
+                self._source.fetch(key, path)
+                clips.append((key, path))
+            return preview_clips(clips)
+
     def _describe(self) -> dict[str, Any]:
         return {"clips_per_label": self._source.clips_per_label, "seed": self._source.seed}
 
@@ -120,6 +133,13 @@ class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):
         if source is not None:
             logger.info("Mirroring %s into %s ...", source.name, self._root)
             logger.info("Mirrored: %s.", mirror(source, self._root, data.options))
+
+    def preview(self) -> HTMLPreview:
+        """Show Kedro-Viz a clip of each label."""
+        clips = self.load()
+        return preview_clips(
+            (name, clips.path(name)) for name in first_of_each_label(clips.files())
+        )
 
     def _exists(self) -> bool:
         return self._root.is_dir()

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from kedro.io import AbstractDataset
 from kedro.io.core import generate_timestamp
+from kedro_datasets._typing import TablePreview
 
 from soundx.datasets.folder import FolderDataset, open_folder
+from soundx.datasets.previews import preview_table
 from soundx.embedders import Embedder, EmbedderInfo, load_embedder
 from soundx.embedders.filling import EmbeddingJob, fill
 from soundx.embedders.store import EmbeddingStore
@@ -28,6 +31,8 @@ from soundx.modelling.versions import Evaluation, ModelVersions
 from soundx.s3 import plain_errors
 
 logger = logging.getLogger(__name__)
+
+_SHOWN = ["version", "embedder", "accuracy", "category_accuracy", "n_test_clips", "n_labels"]
 
 
 class EmbedderDataset(AbstractDataset[Any, Embedder]):
@@ -188,6 +193,16 @@ class ModelVersionsDataset(FolderDataset[Evaluation, ModelVersions]):
 
     def save(self, data: Evaluation) -> None:
         self.load().keep_evaluation(data)
+
+    def preview(self) -> TablePreview:
+        """Show Kedro-Viz the models that were evaluated, newest first."""
+        versions = self.load()
+        rows = [
+            {"version": version, **versions[version].metrics}
+            for version in reversed(list(versions))
+            if versions[version].is_evaluated
+        ]
+        return preview_table(pd.DataFrame(rows, columns=_SHOWN))
 
     def _exists(self) -> bool:
         return len(self.load()) > 0

@@ -7,12 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
+from kedro_datasets._typing import HTMLPreview, TablePreview
 from kedro_datasets.json import JSONDataset as _JSONDataset
 from kedro_datasets.pandas import CSVDataset as _CSVDataset
 from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.text import TextDataset as _TextDataset
 
 from soundx.datasets.folder import FolderDataset
+from soundx.datasets.previews import preview_table, without_marks
 from soundx.errors import SoundxError
 from soundx.storage import whole_file
 
@@ -40,9 +43,19 @@ class WholeWrites:
 class ParquetDataset(WholeWrites, _ParquetDataset):
     """A table in a Parquet file."""
 
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """Show Kedro-Viz the first rows; of a million no more than these are read."""
+        with self._fs.open(str(self._get_load_path())) as file:
+            rows = next(pq.ParquetFile(file).iter_batches(nrows), None)
+        return preview_table(pd.DataFrame() if rows is None else rows.to_pandas())
+
 
 class CSVDataset(WholeWrites, _CSVDataset):
     """A table in a CSV file."""
+
+    def preview(self, nrows: int = 100) -> TablePreview:
+        """Show Kedro-Viz the first rows."""
+        return preview_table(self.load().head(nrows))
 
 
 class JSONDataset(WholeWrites, _JSONDataset):
@@ -51,6 +64,10 @@ class JSONDataset(WholeWrites, _JSONDataset):
 
 class TextDataset(WholeWrites, _TextDataset):
     """A text file."""
+
+    def preview(self) -> HTMLPreview:
+        """Show Kedro-Viz the text, which it reads as Markdown."""
+        return HTMLPreview(without_marks(self.load()))
 
 
 class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from soundx.errors import SoundxError
+from soundx.figures import draw_reliability
 from soundx.modelling.versions import ModelVersion
 from soundx.viewer.dataset import show_clip
 from soundx.viewer.project import Project, plain
@@ -228,40 +229,14 @@ def _clips_of_a_cell(project: Project, clips: pd.DataFrame) -> None:
 
 
 def _reliability(model: ModelVersion) -> None:
-    import plotly.graph_objects as go
-
     bins = model.reliability
     if bins is None:
         st.info("This model was evaluated before reliability was kept: run the evaluation again.")
         return
-    filled = bins[bins["n_clips"] > 0]
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#999"},
-                hoverinfo="skip",
-            ),
-            go.Scatter(
-                x=filled["confidence"], y=filled["accuracy"], mode="markers+lines",
-                marker={"size": 9, "color": "#2a6f97"}, customdata=filled["n_clips"],
-                error_y={
-                    "array": filled["accuracy_ci95_high"] - filled["accuracy"],
-                    "arrayminus": filled["accuracy"] - filled["accuracy_ci95_low"],
-                    "color": "#89c2d9",
-                },
-                hovertemplate="%{x:.0%} sure, %{y:.0%} right<br>%{customdata} clips<extra></extra>",
-            ),
-        ]
-    )  # fmt: skip
-    figure.update_layout(
-        height=420, template="plotly_white", showlegend=False,
-        margin={"l": 0, "r": 0, "t": 10, "b": 0},
-        xaxis={"title": "how sure it was", "tickformat": ".0%", "range": [0, 1.02]},
-        yaxis={"title": "how often it was right", "tickformat": ".0%", "range": [0, 1.02]},
-    )  # fmt: skip
     left, right = st.columns(2)
     with left:
         st.subheader("Is it right as often as it is sure?")
+        figure = draw_reliability(bins)
         st.plotly_chart(figure, width="stretch", key="evaluation-reliability")
         st.caption("On the dotted line it is. Bars are 95 % intervals: few clips, long bars.")
     with right:

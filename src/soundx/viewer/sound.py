@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import streamlit as st
 
 from soundx.audio import SAMPLE_RATE_HZ
 from soundx.audio.decoding import decode_blocks
+from soundx.audio.pictures import draw_mel_spectrogram, draw_waveform, wav_file
 
 Float32 = npt.NDArray[np.float32]
 
 MAX_SHOWN_S = 60.0
 """Of longer clips the beginning is shown."""
 
-_MEL_BANDS = 96
-_HOP = 160
-_COLUMNS = 900
 _ROW_PX = 26
 _COLOURS = ("#2a6f97", "#e07a2f", "#5a9367", "#8e5ea2", "#b23a48")
 
@@ -106,9 +102,9 @@ def player(
     )
     body = (
         f'{_STYLE}<audio controls preload="auto" aria-label="Play the clip" '
-        f'src="data:audio/wav;base64,{_wav(waveform)}"></audio>'
-        f'<div id="view">{_picture(_wave(waveform), "wave", "Waveform")}'
-        f"{_picture(_mel(waveform), 'mel', 'Mel spectrogram, 0 to 8 kHz, low sounds below')}"
+        f'src="data:audio/wav;base64,{_base64(wav_file(waveform))}"></audio>'
+        f'<div id="view">{_picture(draw_waveform(waveform), "wave", "Waveform")}'
+        f"{_picture(draw_mel_spectrogram(waveform), 'mel', 'Mel spectrogram')}"
         f'{rows}<div id="head"></div></div>'
         f'<div class="axis"><span>0 s</span><span>waveform; mel spectrogram, 0 to 8 kHz</span>'
         f"<span>{seconds:.2f} s</span></div>{_SCRIPT}"
@@ -116,56 +112,12 @@ def player(
     st.iframe(body, height=330 + _ROW_PX * len(timeline))
 
 
-def wav_bytes(waveform: Float32) -> bytes:
-    """Return a 16-bit WAV file of a waveform at 16 kHz."""
-    file = io.BytesIO()
-    soundfile.write(file, waveform, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-    return file.getvalue()
-
-
-def _wav(waveform: Float32) -> str:
-    return base64.b64encode(wav_bytes(waveform)).decode()
-
-
 def _picture(png: bytes, name: str, what: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<img class="{name}" alt="{what}" src="data:image/png;base64,{data}">'
+    return f'<img class="{name}" alt="{what}" src="data:image/png;base64,{_base64(png)}">'
 
 
-def _wave(waveform: Float32) -> bytes:
-    """Draw the envelope: lowest and highest sample of each column."""
-    columns = min(_COLUMNS, max(len(waveform), 1))
-    edges = np.linspace(0, len(waveform), columns + 1).astype(int)[:-1]
-    low, high = np.minimum.reduceat(waveform, edges), np.maximum.reduceat(waveform, edges)
-    scale = max(float(np.abs(waveform).max(initial=0.0)), 1e-4)
-    y = np.linspace(1, -1, 140)[:, None]
-    inside = (y >= low / scale - 0.01) & (y <= high / scale + 0.01)
-    image = np.zeros((140, columns, 4), np.uint8)
-    image[inside] = (42, 111, 151, 255)
-    return _png(image)
-
-
-def _mel(waveform: Float32) -> bytes:
-    import librosa
-    from matplotlib import colormaps
-
-    mel = librosa.feature.melspectrogram(
-        y=np.pad(waveform, (0, max(0, 1024 - len(waveform)))),
-        sr=SAMPLE_RATE_HZ,
-        n_fft=1024,
-        hop_length=max(_HOP, len(waveform) // _COLUMNS),
-        n_mels=_MEL_BANDS,
-    )
-    decibels = librosa.power_to_db(mel, ref=np.max, top_db=70)
-    return _png((colormaps["magma"](decibels[::-1] / 70 + 1) * 255).astype(np.uint8))
-
-
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _area(values: npt.NDArray[np.float64], colour: str) -> str:

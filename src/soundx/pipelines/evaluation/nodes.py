@@ -10,6 +10,7 @@ import pandas as pd
 
 from soundx.embedders.store import EmbeddingStore
 from soundx.errors import SoundxError
+from soundx.figures import draw_reliability
 from soundx.labels import LabelTree
 from soundx.metrics import (
     classification_scores,
@@ -117,7 +118,14 @@ def plot_confusion(confusion_matrix: pd.DataFrame) -> tuple[Any, Any, Any]:
     return _picture(confusion_matrix, shares), interactive, interactive
 
 
-def conclude(
+def plot_reliability(reliability: pd.DataFrame) -> Any:
+    """Draw how often the model was right against how sure it was, as a Plotly figure."""
+    figure = draw_reliability(reliability)
+    figure.update_layout(title="Is it right as often as it is sure?", margin={"t": 50})
+    return figure
+
+
+def keep_evaluation(
     classifier: Classifier,
     heads: TrainedHeads,
     metrics: dict[str, Any],

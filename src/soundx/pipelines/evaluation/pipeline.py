@@ -3,8 +3,9 @@
 from kedro.pipeline import Node, Pipeline
 
 from soundx.pipelines.evaluation.nodes import (
-    conclude,
+    keep_evaluation,
     plot_confusion,
+    plot_reliability,
     predict_test_clips,
     score_predictions,
 )
@@ -40,7 +41,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="plot",
             ),
             Node(
-                func=conclude,
+                func=plot_reliability,
+                inputs="reliability",
+                outputs="reliability_plot",
+                name="plot_reliability",
+                tags="plot",
+            ),
+            Node(
+                func=keep_evaluation,
                 inputs=[
                     "classifier",
                     "heads",
@@ -51,8 +59,10 @@ def create_pipeline(**_: object) -> Pipeline:
                     "reliability",
                 ],
                 outputs=["model_versions", "model_card"],
-                name="conclude",
+                name="keep_evaluation",
                 tags="io",
             ),
-        ]
+        ],
+        namespace="evaluation",
+        prefix_datasets_with_namespace=False,
     )

@@ -23,5 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="scan_clips",
                 tags="audio",
             ),
-        ]
+        ],
+        namespace="ingestion",
+        prefix_datasets_with_namespace=False,
     )

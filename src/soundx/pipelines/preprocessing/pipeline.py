@@ -65,5 +65,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="build_model_input",
                 tags="tables",
             ),
-        ]
+        ],
+        namespace="preprocessing",
+        prefix_datasets_with_namespace=False,
     )

@@ -16,5 +16,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="publish_classifier",
                 tags="io",
             ),
-        ]
+        ],
+        namespace="publishing",
+        prefix_datasets_with_namespace=False,
     )

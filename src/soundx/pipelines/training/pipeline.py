@@ -30,5 +30,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="export_heads",
                 tags="model",
             ),
-        ]
+        ],
+        namespace="training",
+        prefix_datasets_with_namespace=False,
     )
