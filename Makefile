@@ -60,10 +60,10 @@ bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
 	$(BIN)/python benchmarks/s3_sync.py
 
 viz: $(STAMP)  ## the pipelines as a graph in the browser, with what the last run left
-	$(BIN)/kedro viz run --include-hooks $(ENV_OPTION)
+	PYTHONWARNINGS=ignore $(BIN)/kedro viz run --include-hooks $(ENV_OPTION)
 
 viz-build: $(STAMP)  ## the same as a static site in build/viz
-	$(BIN)/python scripts/build_viz.py build/viz $(ENV_OPTION)
+	PYTHONWARNINGS=ignore $(BIN)/python scripts/build_viz.py build/viz $(ENV_OPTION)
 
 app: $(STAMP)  ## the viewer in the browser
 	KEDRO_ENV=$(ENV) $(BIN)/streamlit run src/soundx/viewer/app.py
@@ -87,5 +87,5 @@ lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
 	  --no-header --quiet --output-file requirements.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
-	rm -rf $(VENV) .venv-s3 build dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
+	rm -rf $(VENV) .venv-s3 build/viz build/docs build/lib build/bdist.* dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
