@@ -10,8 +10,8 @@ ENV_OPTION := $(if $(ENV),--env=$(ENV))
 # no telemetry from Kedro's plugins
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test test-browser train eval sync publish releases rollback s3 bench \
-  bench-s3 viz viz-build app notebook lint format lock clean
+.PHONY: help setup run test test-browser test-package train eval sync publish releases rollback \
+  s3 bench bench-s3 viz viz-build app notebook docs docs-serve package lint format hooks lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,12 @@ test: $(STAMP)  ## run the tests (ARGS=... for pytest)
 test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 for docs/images)
 	bash scripts/browser.sh
 	$(BIN)/python -m pytest --no-cov tests/browser $(ARGS)
+
+test-package: $(STAMP)  ## wheel, conf archive and MLflow, in environments of their own
+	$(BIN)/python -m pytest --no-cov tests/packaging $(ARGS)
+
+package: $(STAMP)  ## a wheel and an archive of conf/, in dist/
+	$(BIN)/kedro package
 
 train: $(STAMP)  ## train on what was preprocessed (ENV=demo for the demo)
 	$(BIN)/kedro run $(ENV_OPTION) --pipelines=training
@@ -80,11 +86,16 @@ format: $(STAMP)  ## mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml -c requirements.constraints --extra dask \
-	  --extra notebook --extra docs --extra browser --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
-	  --no-header --quiet --output-file requirements.lock
+hooks: $(STAMP)  ## check style, types, notebooks and sizes at every git commit
+	$(BIN)/pre-commit install
+
+LOCK := pip compile pyproject.toml -c requirements.constraints --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+
+lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock and requirements-mlflow.lock
+	$(BIN)/uv $(LOCK) --extra dask --extra notebook --extra docs --extra browser --extra dev \
+	  --output-file requirements.lock
+	$(BIN)/uv $(LOCK) -c requirements.lock --extra mlflow --output-file requirements-mlflow.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
 	rm -rf $(VENV) .venv-s3 build/viz build/docs build/lib build/bdist.* dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import MissingConfigException
+from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import ParameterValidationError
 
 from soundx.errors import DryRunDone, find_soundx_error
 from soundx.s3 import plain_errors
 
 if TYPE_CHECKING:
+    from kedro.framework.startup import ProjectMetadata
+
     from soundx.modelling.releases import Releases
 
 # before TensorFlow is loaded: its start-up notes are not for the people who run soundx
@@ -65,6 +70,18 @@ def _check_pipelines(wanted: Iterable[str]) -> None:
             )
 
 
+def _check_configuration(source: str | None) -> None:
+    if source is not None and not Path(source).is_dir():  # an archive, or the address of one
+        return
+    folder = Path(source or (find_kedro_project(Path.cwd()) or Path.cwd()) / "conf")
+    if not (folder / "base").is_dir():
+        raise click.ClickException(
+            f"There is no configuration in {folder}. Name it: --conf-source=PATH, where PATH is "
+            "a folder with base/ in it, or the archive conf-soundx.tar.gz that 'kedro package' "
+            "makes beside the wheel."
+        )
+
+
 @contextmanager
 def _plain() -> Iterator[None]:
     try:
@@ -83,6 +100,7 @@ def _plain() -> Iterator[None]:
 def _for_people(command: Any) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        _check_configuration(kwargs.get("conf_source"))
         _check_pipelines(kwargs.get("pipelines") or [])
         with _plain():
             return command(*args, **kwargs)
@@ -90,14 +108,59 @@ def _for_people(command: Any) -> Any:
     return wrapped
 
 
+_HELP = f"""Run pipelines, from ingestion to evaluation where none is named.
+
+\b
+Pipelines: {", ".join(_known_pipelines()[1:])}.
+
+\b
+  --env=demo                        on synthesised clips, offline
+  --params=source=DIR               on your own, in folders named after their labels
+  --params=data_root=DIR            results go there; data/ in this folder otherwise
+  --params=training.max_epochs=20   any value of conf/base/parameters.yml, for this run
+  --pipelines=training,evaluation   only these
+  --conf-source=PATH                the configuration: a folder, or the archive that
+                                    'kedro package' makes; conf/ otherwise
+
+Without YAMNet's weights, and without a network: --params=embedder=logmel.
+"""
+
 run = click.Command(
     name="run",
     callback=_for_people(kedro_run.callback),
     params=kedro_run.params,
-    help=kedro_run.help,
+    help=_HELP,
     context_settings=kedro_run.context_settings,
 )
 cli.add_command(run)
+
+
+@cli.command("package")
+@click.pass_obj
+@click.pass_context
+def package(context: click.Context, /, metadata: ProjectMetadata) -> None:
+    """Make a wheel and an archive of conf/, without what is local and secret, in dist/."""
+    project = Path(metadata.project_path)
+    secret = _secret_files(project / "conf")
+    if secret:
+        raise click.ClickException(
+            f"{', '.join(str(file.relative_to(project)) for file in secret)} would be packed. "
+            "Only what is in conf/local and ends in .yml is left out: move it there."
+        )
+    # setuptools packs what is still there of an older build
+    shutil.rmtree(project / "build/lib", ignore_errors=True)
+    context.invoke(kedro_package)
+
+
+def _secret_files(conf: Path) -> list[Path]:
+    """Return files that nobody else is to see, and that Kedro would pack."""
+    local = [file for file in (conf / "local").rglob("*") if file.name != ".gitkeep"]
+    secret = {*conf.rglob("*credentials*"), *local}
+    return sorted(
+        file
+        for file in secret
+        if file.is_file() and not (conf / "local" in file.parents and file.suffix == ".yml")
+    )
 
 
 _env_option = click.option("--env", default="s3", show_default=True, help="Environment of conf/.")
@@ -106,7 +169,8 @@ _env_option = click.option("--env", default="s3", show_default=True, help="Envir
 def _releases(env: str) -> Releases:
     from soundx.datasets.catalog import open_catalog
 
-    return open_catalog(Path.cwd(), env).load("releases")
+    releases: Releases = open_catalog(Path.cwd(), env).load("releases")
+    return releases
 
 
 @cli.command("releases")

@@ -13,6 +13,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
+from kedro.utils import is_kedro_project
 from rich.console import Console
 from rich.table import Table
 
@@ -120,7 +121,9 @@ class SummaryHooks:
             "model": f"{_where(catalog, 'classifier', '_folder')} "
             f"(version {catalog.load('classifier').version})",
             "reports": _where(catalog, "metrics", "_filepath").rsplit("/", 1)[0],
-            "try next": f"kedro viz run{option}, or your own clips: kedro run --params=source=DIR",
+            "try next": f"kedro viz run{option}, or your own clips: kedro run --params=source=DIR"
+            if is_kedro_project(run_params["project_path"])
+            else "your own clips: --params=source=DIR in place of --env=demo",
         }
         for name, value in rows.items():
             table.add_row(f"[bold]{name}[/bold]", value)

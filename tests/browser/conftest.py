@@ -36,7 +36,7 @@ class Viewer:
 def make_project(folder: Path, data_root: Path) -> Path:
     (folder / "conf/local").mkdir(parents=True)
     (folder / "src").mkdir()  # Kedro wants one inside the project
-    for name in ("conf/base", "conf/demo", "conf/logging.yml", "pyproject.toml", ".streamlit"):
+    for name in ("conf/base", "conf/demo", "conf/logging.yml", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "conf/local/globals.yml").write_text(f"data_root: {data_root}\nembedder: logmel\n")
     return folder
