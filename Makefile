@@ -74,8 +74,8 @@ viz-build: $(STAMP)  ## the same as a static site in build/viz
 app: $(STAMP)  ## the viewer in the browser
 	KEDRO_ENV=$(ENV) $(BIN)/streamlit run src/soundx/viewer/app.py
 
-notebook: $(STAMP)  ## JupyterLab with catalog, context and pipelines loaded
-	$(BIN)/kedro jupyter lab
+notebook: $(STAMP)  ## JupyterLab with the catalog loaded (ENV=local for your own clips)
+	$(BIN)/kedro jupyter lab $(ENV_OPTION)
 
 lint: $(STAMP)  ## check style, format and types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,4 +81,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data root of one whole run of the demo, without weights."""
     root = tmp_path_factory.mktemp("demo") / "data"
     run_kedro(env="demo", data_root=str(root), embedder="logmel")
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo_project(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of its own, notebooks and all, whose demo is the run above; no run in local."""
+    root = tmp_path_factory.mktemp("project")
+    for folder in ("src", "conf/local", "conf/demo", "conf/yamnet"):
+        (root / folder).mkdir(parents=True)
+    for name in ("pyproject.toml", "conf/base", "conf/logging.yml", "conf/demo/catalog.yml"):
+        (root / name).symlink_to(ROOT / name)
+    for env, embedder in (("demo", "logmel"), ("yamnet", "yamnet")):
+        settings = f"data_root: {demo}\nembedder: {embedder}\n"
+        (root / "conf" / env / "globals.yml").write_text(settings)
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
     return root
