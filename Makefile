@@ -9,9 +9,11 @@ ENV ?=
 ENV_OPTION := $(if $(ENV),--env=$(ENV))
 # no telemetry from Kedro's plugins
 export DO_NOT_TRACK := 1
+# Material's advertisement for its successor
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup run test test-browser train eval sync publish releases rollback s3 bench \
-  bench-s3 viz app notebook lint format lock clean
+  bench-s3 viz app notebook docs docs-serve lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +69,12 @@ app: $(STAMP)  ## the viewer in the browser
 
 notebook: $(STAMP)  ## JupyterLab with catalog, context and pipelines loaded
 	$(BIN)/kedro jupyter lab
+
+docs: $(STAMP)  ## the documentation into build/docs, links checked
+	$(BIN)/mkdocs build --clean
+
+docs-serve: $(STAMP)  ## the documentation in the browser, anew at every change
+	$(BIN)/mkdocs serve --dev-addr=127.0.0.1:8400
 
 lint: $(STAMP)  ## check style, format and types
 	$(BIN)/ruff check .
