@@ -9,6 +9,8 @@ ENV ?=
 ENV_OPTION := $(if $(ENV),--env=$(ENV))
 # no telemetry from Kedro's plugins
 export DO_NOT_TRACK := 1
+# Material's advertisement for its successor
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup run test test-browser test-package train eval sync publish releases rollback \
   s3 bench bench-s3 viz viz-build app notebook docs docs-serve package lint format hooks lock clean
@@ -76,6 +78,12 @@ app: $(STAMP)  ## the viewer in the browser
 
 notebook: $(STAMP)  ## JupyterLab with the catalog loaded (ENV=local for your own clips)
 	$(BIN)/kedro jupyter lab $(ENV_OPTION)
+
+docs: $(STAMP)  ## the documentation into build/docs, links checked
+	$(BIN)/mkdocs build --clean
+
+docs-serve: $(STAMP)  ## the documentation in the browser, anew at every change
+	$(BIN)/mkdocs serve --dev-addr=127.0.0.1:8400
 
 lint: $(STAMP)  ## check style, format and types
 	$(BIN)/ruff check .

@@ -136,7 +136,7 @@ def decode_clip(path: Path) -> Waveform:
         path: A sound file of any sample rate and number of channels.
 
     Returns:
-        Samples at 16 kHz, mono, without offset, within [-1, 1]
+        Samples at 16 kHz, mono, without offset, within [-1, 1],
         [shape=(n_samples,), dtype=float32].
 
     Raises:
@@ -198,7 +198,7 @@ def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
         sample_rate_hz: Their sample rate, in Hz.
 
     Returns:
-        Samples at 16 kHz, mono, within [-1, 1] [shape=(n_samples,), dtype=float32].
+        Samples at 16 kHz, mono, within [-1, 1], [shape=(n_samples,), dtype=float32].
 
     Raises:
         AudioError: There are no samples, or the array is not one- or two-dimensional.

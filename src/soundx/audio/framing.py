@@ -107,7 +107,7 @@ def patches(waveform: Float32) -> Float32:
     """Cut a waveform into YAMNet's patches, the end padded with silence.
 
     Args:
-        waveform: Samples at 16 kHz in [-1, 1] [shape=(n_samples,)]; may be empty.
+        waveform: Samples at 16 kHz in [-1, 1], [shape=(n_samples,)]; may be empty.
 
     Returns:
         Log-mel patches, one every 0.48 s, at least one

@@ -32,7 +32,7 @@ def normalise_level(
     """Bring a waveform to an RMS level, or return it untouched for None.
 
     Args:
-        waveform: Samples in [-1, 1] [shape=(n_samples,)].
+        waveform: Samples in [-1, 1], [shape=(n_samples,)].
         level_dbfs: Target RMS level in dB relative to full scale, or None.
     """
     if level_dbfs is None or waveform.size == 0:

@@ -136,7 +136,7 @@ def synthesise_recording(
         seed: The set's seed.
 
     Returns:
-        Samples in [-1, 1] [shape=(n_samples,) or (n_samples, 2)] and their rate in Hz.
+        Samples in [-1, 1], [shape=(n_samples,) or (n_samples, 2)] and their rate in Hz.
     """
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))

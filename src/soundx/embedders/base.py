@@ -105,7 +105,7 @@ class Embedder(ABC):
         """Embed clips.
 
         Args:
-            waveforms: Samples at 16 kHz in [-1, 1] [shape=(n_samples,)] each.
+            waveforms: Samples at 16 kHz in [-1, 1], [shape=(n_samples,)] each.
 
         Returns:
             One array a clip [shape=(n_frames, dim), dtype=float32].

@@ -38,7 +38,7 @@ class DaskOptions(BaseModel):
     """Whether and how work is spread over a Dask cluster.
 
     Attributes:
-        enabled: Whether it is.
+        enabled: Whether it is spread.
         scheduler: Address of a cluster's scheduler (``tcp://host:8786``); empty for a
             cluster on this machine, which lasts as long as the run.
         workers: Worker processes of that cluster; None for one a processor.

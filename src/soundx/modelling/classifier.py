@@ -86,7 +86,7 @@ class Classifier:
 
         Args:
             head: ``general`` or a category.
-            waveform: Samples at 16 kHz in [-1, 1] [shape=(n_samples,)].
+            waveform: Samples at 16 kHz in [-1, 1], [shape=(n_samples,)].
 
         Returns:
             Probabilities over the head's classes [shape=(n_classes,), dtype=float32].

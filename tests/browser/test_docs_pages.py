@@ -1,0 +1,65 @@
+"""The documentation, built as ``make docs`` does and read in a browser."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.conftest import ROOT
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(site: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_pages_need_no_other_host_and_fit_a_phone(browser: Browser, site: Path, url: str):
+    page = browser.new_page(viewport={"width": 420, "height": 900})
+    asked: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("response", lambda got: wrong.append(got.url) if got.status >= 400 else None)
+    pages = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    assert "tutorial.html" in pages
+    for name in pages:
+        page.goto(f"{url}/{name}", wait_until="networkidle")
+        wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wider <= 0, f"{name} scrolls sideways"
+    page.close()
+    assert [address for address in asked if not address.startswith(url)] == []
+    assert wrong == []
+
+
+def test_the_search_finds_a_parameter(browser: Browser, url: str):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{url}/index.html")
+    page.get_by_role("textbox", name="Search").fill("patience_epochs")
+    found = page.locator(".md-search-result__item", has_text="Parameters")
+    expect(found).to_contain_text("training.patience_epochs")
+    page.close()
