@@ -17,9 +17,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write Kedro-Viz as a static site.")
     parser.add_argument("folder", type=Path, help="where the site goes; replaced as a whole")
     parser.add_argument("--env", help="the environment whose data are previewed")
-    parser.add_argument("--params", default="", help="as of kedro run: name=value,...")
+    parser.add_argument("--params", default="", help="settings: data_root=DIR,...")
     options = parser.parse_args()
-    from kedro.framework.cli.utils import _split_params
     from kedro.framework.startup import bootstrap_project
     from kedro_viz.integrations.deployment.local_deployer import LocalDeployer
     from kedro_viz.server import load_and_populate_data
@@ -34,7 +33,7 @@ def main() -> None:
         env=options.env,
         include_hooks=True,
         package_name=project.package_name,
-        extra_params=_split_params(None, None, options.params),
+        extra_params=dict(pair.split("=", 1) for pair in filter(None, options.params.split(","))),
     )
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -81,7 +81,6 @@ def test_an_example_on_the_demo_runs(demo_project, capsys, page, name, says):
 
 
 def test_clips_and_predictions_come_as_a_hugging_face_dataset(demo_project, capsys):
-    pytest.importorskip("soundx.datasets.hugging_face")
     metrics = json.loads(Path("data/demo/08_reporting/metrics.json").read_text())
     exec(example("hugging-face.md", "hugging_face"), {})
     first, *wrong = capsys.readouterr().out.splitlines()
