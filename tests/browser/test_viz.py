@@ -92,6 +92,7 @@ def test_the_graph_is_read_at_once(graph, site, tmp_path):
     graph.set_viewport_size({"width": 1200, "height": 1000})
     graph.get_by_role("button", name="Hide menu").click()
     graph.get_by_role("button", name="Turn minimap off").click()
+    graph.mouse.move(900, 5)
     graph.wait_for_timeout(1000)  # for the picture: the graph glides to its new place
     quantise(graph.screenshot(), folder / "viz.png")
     panel = open_clips(graph)
