@@ -40,3 +40,6 @@ if command -v uv >/dev/null; then
 else
   with_pip
 fi
+
+# librosa compiles functions when it is first used: here, rather than while a page waits
+"$venv/bin/python" -c 'import librosa, numpy; librosa.feature.melspectrogram(y=numpy.zeros(2048))'

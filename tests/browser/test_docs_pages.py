@@ -58,8 +58,9 @@ def test_pages_need_no_other_host_and_fit_a_phone(browser: Browser, site: Path, 
 
 def test_the_search_finds_a_parameter(browser: Browser, url: str):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(f"{url}/index.html")
-    page.get_by_role("textbox", name="Search").fill("patience_epochs")
+    # typed before the page listens, the words would be lost
+    page.goto(f"{url}/index.html", wait_until="networkidle")
+    page.get_by_role("textbox", name="Search").press_sequentially("patience_epochs")
     found = page.locator(".md-search-result__item", has_text="Parameters")
     expect(found).to_contain_text("training.patience_epochs")
     page.close()

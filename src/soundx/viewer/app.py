@@ -30,13 +30,14 @@ def _warm_up() -> threading.Thread:
     """Load what draws charts and spectrograms while nobody waits for it: it takes seconds."""
 
     def load() -> None:
-        import librosa
         import numpy as np
         import plotly.express  # noqa: F401
 
-        librosa.feature.melspectrogram(y=np.zeros(2048, np.float32), sr=16_000)
+        from soundx.audio.pictures import draw_mel_spectrogram
 
-    thread = threading.Thread(target=load, daemon=True)
+        draw_mel_spectrogram(np.zeros(2048, np.float32))
+
+    thread = threading.Thread(target=load, name="warm-up", daemon=True)
     thread.start()
     return thread
 
