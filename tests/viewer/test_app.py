@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 from streamlit.testing.v1 import AppTest
 
-from soundx.datasets.catalog import open_catalog
+from soundx.datasets.catalog import open_catalog, read_parameters
 from soundx.viewer.model import mix, timeline
 from soundx.viewer.project import plain
 from tests.conftest import ROOT
@@ -247,3 +248,11 @@ def test_labels_and_file_names_are_never_html(demo, project_at, tmp_path):
 def test_the_catalog_opens_without_a_session():
     catalog = open_catalog(ROOT, "demo")
     assert "data/demo/02_intermediate" in str(catalog["clip_manifest"])
+
+
+def test_many_sessions_open_catalogs_and_parameters_at_once():
+    with ThreadPoolExecutor(4) as pool:
+        catalogs = pool.map(lambda _: open_catalog(ROOT, "demo"), range(20))
+        parameters = pool.map(lambda _: read_parameters(ROOT, "demo"), range(20))
+        assert all("clip_manifest" in catalog for catalog in catalogs)
+        assert all("training" in every for every in parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from omegaconf.resolvers import oc
 
 from soundx.s3 import use_settings
 
+# a loader registers its resolvers (globals, runtime_params) for the whole process
+_LOADING = threading.Lock()
+
 
 def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
     """Return the catalog of an environment.
@@ -21,15 +25,17 @@ def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
         project: The folder with ``conf/``.
         env: Environment; ``local`` where none is named, as in ``kedro run``.
     """
-    loader = _loader(project, env)
-    read_s3_settings(loader, project)
-    entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
-    return DataCatalog.from_config(entries, _credentials(loader))
+    with _LOADING:
+        loader = _loader(project, env)
+        read_s3_settings(loader, project)
+        entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
+        return DataCatalog.from_config(entries, _credentials(loader))
 
 
 def read_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
     """Return the parameters of an environment, as they stand in ``conf/``."""
-    return dict(_loader(project, env)["parameters"])
+    with _LOADING:
+        return dict(_loader(project, env)["parameters"])
 
 
 def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
