@@ -15,12 +15,13 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.helpers import LISTEN, expect_no_exception, picture
 from tests.conftest import ROOT
 
 START_S = 60
+expect.set_options(timeout=30_000)  # two cores, often shared
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,6 @@ def open_page(page: Page, url_path: str = "") -> None:
     expect(page.get_by_text("Page not found")).to_have_count(0)
 
 
-def click(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name).click()
-    settle(page)
-
-
 def upload(page: Page, *files: Path, label: str = "") -> None:
     """Give files to the uploader with this label."""
     uploader = page.get_by_test_id("stFileUploader").filter(has_text=label)

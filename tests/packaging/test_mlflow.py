@@ -129,6 +129,15 @@ def test_part_of_a_run_is_logged_and_one_that_fails_is_marked(soundx, runs, tmp_
     assert failure["status"] == "FAILED"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A process that ignores SIGINT, as a shell's background jobs do, has children that do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_that_is_interrupted_is_not_called_finished(dist, python, runs, tmp_path):
     command = [python, "-m", "soundx", f"--conf-source={dist.conf}", "--env=demo"]
     with subprocess.Popen(
