@@ -1,8 +1,13 @@
-"""What a visitor does in the viewer: open, wait, click, upload, play, tab."""
+"""What a visitor does in the viewer: open, wait, click, upload, play, tab; and folders served."""
 
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from PIL import Image
@@ -55,6 +60,21 @@ FOCUSED = """() => {
   const labels = [...(focused.labels ?? [])].map(label => label.innerText);
   return [focused.ariaLabel, focused.innerText, ...labels].filter(Boolean).join(" ");
 }"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder on loopback, and give the address, without a slash."""
+    handler = partial(_Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def settle(page: Page, timeout_s: float = 60) -> None:

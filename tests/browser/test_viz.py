@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from contextlib import suppress
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import urllib3
 from playwright.sync_api import expect
 
-from tests.browser.helpers import play, quantise
+from tests.browser.helpers import play, quantise, served
 from tests.conftest import ROOT
 
 LAYERS = [
     "raw", "intermediate", "primary", "feature", "model_input", "models", "model_output",
     "reporting",
 ]  # fmt: skip
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +33,8 @@ def site(demo, tmp_path_factory):
          f"--params=data_root={demo}"],
         cwd=ROOT, check=True, timeout=300, capture_output=True,
     )  # fmt: skip
-    handler = functools.partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(folder) as address:
+        yield folder, f"{address}/"
 
 
 @pytest.fixture
