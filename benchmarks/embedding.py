@@ -42,7 +42,7 @@ WAYS = ("seed", "yamnet", "yamnet-int8")
 
 def source_clips(n_clips: int, esc10: Path) -> list[np.ndarray]:
     """Return five-second clips at 44.1 kHz as 16-bit integers."""
-    from soundx.audio.synthesis import SynthesisedSource
+    from soundx.clips.demo import SynthesisedSource
 
     found = sorted(esc10.glob("*/*.ogg"))[:n_clips]
     if not found:
@@ -131,7 +131,8 @@ def dask(folder: Path, scratch: Path) -> None:
 
 def again(folder: Path, scratch: Path) -> None:
     """Scan and embed: for the first time, with nothing changed, with 1 % new clips."""
-    from soundx.clips import IngestionOptions, RawClips, scan_clips
+    from soundx.clips.manifest import IngestionOptions, scan_clips
+    from soundx.clips.raw import RawClips
 
     clips = scratch / "clips" / "LABEL"
     files = sorted(folder.iterdir())
@@ -157,14 +158,15 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
 
     import pandas as pd
 
-    from soundx.clips import MANIFEST_DTYPES, RawClips
+    from soundx.clips.manifest import MANIFEST_DTYPES
+    from soundx.clips.raw import RawClips
     from soundx.embedders.base import Embedder
-    from soundx.embedders.store import EmbeddingStore
+    from soundx.embeddings.store import EmbeddingStore
     from soundx.modelling.heads import TrainingOptions
     from soundx.modelling.splitting import SplitOptions
     from soundx.pipelines.preprocessing.nodes import build_model_input, split_clips
     from soundx.pipelines.training.nodes import train_heads
-    from soundx.storage import Folder
+    from soundx.storage.folder import Folder
 
     class Small(Embedder):
         name, dim, window_s, hop_s = "small", 8, 0.96, 0.48
@@ -220,7 +222,7 @@ def fill_store(
     """Fill a store from files that were not scanned: names serve as ids."""
     import pandas as pd
 
-    from soundx.clips import RawClips
+    from soundx.clips.raw import RawClips
 
     names = [file.name for file in files]
     seconds = soundfile.info(str(files[0])).duration
@@ -233,11 +235,11 @@ def fill_table(
     table: Any, clips: Any, scratch: Path, embedder: Any, *, on_dask: bool = False
 ) -> None:
     """Fill a store as ``kedro run --pipelines=preprocessing`` does."""
-    from soundx.clips import ClipWaveforms
-    from soundx.embedders.filling import EmbeddingJob, EmbeddingOptions, fill
-    from soundx.embedders.on_dask import DaskOptions
-    from soundx.embedders.store import EmbeddingStore
-    from soundx.storage import Folder
+    from soundx.clips.waveforms import ClipWaveforms
+    from soundx.embeddings.filling import EmbeddingJob, EmbeddingOptions, fill
+    from soundx.embeddings.on_dask import DaskOptions
+    from soundx.embeddings.store import EmbeddingStore
+    from soundx.storage.folder import Folder
 
     job = EmbeddingJob(
         embedder=embedder,

@@ -1,7 +1,7 @@
 """Time the sync of 2,000 objects of 100 KiB beside ``aws s3 sync``, on one server in one run.
 
 Both are whole processes, started in turn: into an empty folder (first), and again with
-nothing changed (again). What is compared is ``soundx.mirror`` as ``kedro run`` uses it, with
+nothing changed (again). What is compared is ``soundx.clips.mirror`` as ``kedro run`` uses it, with
 Kedro's own start left out of both columns and reported apart.
 
     python benchmarks/s3_sync.py [--objects 2000] [--rounds 3]
@@ -28,8 +28,9 @@ from s3_server import S3Server  # noqa: E402
 
 AWS_VENV = ROOT / "build" / "venv-awscli"
 SYNC = (
-    "import sys; from pathlib import Path; from soundx.mirror import mirror; "
-    "from soundx.s3 import S3Source; print(mirror(S3Source(sys.argv[1]), Path(sys.argv[2])))"
+    "import sys; from pathlib import Path; from soundx.clips.mirror import mirror; "
+    "from soundx.clips.bucket import S3Source; "
+    "print(mirror(S3Source(sys.argv[1]), Path(sys.argv[2])))"
 )
 
 

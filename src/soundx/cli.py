@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from kedro.config import MissingConfigException
 from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
-from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
-from kedro.validation.exceptions import ParameterValidationError
 
 from soundx.errors import DryRunDone, find_soundx_error
-from soundx.s3 import plain_errors
+from soundx.running.messages import message_for_people
+from soundx.storage.s3 import plain_errors
 
 if TYPE_CHECKING:
     from kedro.framework.startup import ProjectMetadata
 
-    from soundx.modelling.releases import Releases
+    from soundx.classifier.releases import Releases
 
 # before TensorFlow is loaded: its start-up notes are not for the people who run soundx
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -33,21 +31,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 @click.group(name="soundx")
 def cli() -> None:
     """Commands of the project; Kedro adds its own."""
-
-
-def message_for_people(error: Exception) -> str | None:
-    """Return what to tell a person about an error, or None for a defect of ours."""
-    ours = find_soundx_error(error)
-    if ours is not None:
-        return str(ours)
-    if isinstance(error, ParameterValidationError):
-        lines = str(error).splitlines()
-        return "\n".join(line for line in lines if "errors.pydantic.dev" not in line)
-    if isinstance(error, MissingConfigException):
-        return f"{error}. Environments are the folders of conf/."
-    if isinstance(error, DatasetError):
-        return f"{error}\nWhere a file is missing, run what makes it first: kedro run"
-    return None
 
 
 def _known_pipelines() -> list[str]:
@@ -167,7 +150,7 @@ _env_option = click.option("--env", default="s3", show_default=True, help="Envir
 
 
 def _releases(env: str) -> Releases:
-    from soundx.datasets.catalog import open_catalog
+    from soundx.running.catalog import open_catalog
 
     releases: Releases = open_catalog(Path.cwd(), env).load("releases")
     return releases

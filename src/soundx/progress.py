@@ -1,4 +1,4 @@
-"""Progress bars for long work, and a bounded parallel map that keeps order.
+"""Progress bars for long work.
 
 Where ``SOUNDX_PROGRESS`` names a file, a run also tells its progress there, for those who
 watch it from another process.
@@ -11,9 +11,7 @@ import math
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,20 +25,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from soundx.storage import whole_file
+from soundx.storage.folder import whole_file
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 PROGRESS_FILE = "SOUNDX_PROGRESS"
 """The variable with the path of the file that progress is told in, as JSON."""
-
-
-def n_workers() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Told:
@@ -106,30 +96,3 @@ def track(items: Iterable[Item], *, description: str, total: int | None = None) 
     """Yield items while a progress bar counts them."""
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
-
-
-def map_in_threads(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    workers: int | None = None,
-    in_flight_per_worker: int = 8,
-) -> Iterator[Result]:
-    """Apply a function in threads; yield results in order, only a few ahead in memory.
-
-    For work that releases the GIL: reading, hashing, decoding, resampling. The first
-    exception is raised in its turn, and what is still waiting is dropped.
-    """
-    workers = workers or n_workers()
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="soundx") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers * in_flight_per_worker:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

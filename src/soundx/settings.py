@@ -4,8 +4,8 @@ import warnings
 
 from omegaconf.resolvers import oc
 
-from soundx.hooks import ProgressHooks, S3Hooks, SummaryHooks
-from soundx.tracking import tracking_hooks
+from soundx.running.hooks import ProgressHooks, S3Hooks, SummaryHooks
+from soundx.running.tracking import tracking_hooks
 
 # Kedro's own use of OmegaConf; nobody here can act on it
 warnings.filterwarnings("ignore", message=r"[\s\S]*register_new_resolver\(\) is deprecated")

@@ -7,8 +7,8 @@ import pytest
 
 from soundx.audio import framing
 from soundx.embedders import load_embedder
-from soundx.embedders.engine import Clip, embed_clips
 from soundx.embedders.network import BATCH, TensorFlowNetwork, build_network, load_saved_model
+from soundx.embeddings.engine import Clip, embed_clips
 from soundx.errors import EmbedderUnavailableError
 
 pytestmark = pytest.mark.yamnet
@@ -97,7 +97,7 @@ def test_a_network_is_built_once(yamnet_folder, tmp_path, monkeypatch, embedder)
 
 
 def test_int8_is_near_and_has_a_store_of_its_own(rng, yamnet_folder, tmp_path, embedder):
-    from soundx.storage import Folder
+    from soundx.storage.folder import Folder
 
     quantised = load_embedder("yamnet-int8", yamnet_handle=yamnet_folder)
     clips = [noise(rng, 80_000) for _ in range(2 * BATCH)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from soundx.embedders import load_embedder
-from soundx.embedders.yamnet import DEFAULT_HANDLE, available_offline, locate
+from soundx.embedders.weights import DEFAULT_HANDLE, available_offline, locate
 from soundx.errors import EmbedderUnavailableError
 
 

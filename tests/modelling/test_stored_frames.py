@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from soundx.embedders import EmbedderInfo, store
-from soundx.embedders.store import EmbeddingStore
+from soundx.embedders import EmbedderInfo
+from soundx.embeddings import store
+from soundx.embeddings.store import EmbeddingStore
 from soundx.modelling.heads import Frames, TrainingOptions, train_head
 from soundx.modelling.stored_frames import stored_frames
-from soundx.storage import Folder
+from soundx.storage.folder import Folder
 
 INFO = EmbedderInfo("test", "test-1", 8, 0.96, 0.48)
 

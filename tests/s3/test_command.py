@@ -10,7 +10,7 @@ import sys
 import pandas as pd
 import pytest
 
-from soundx.s3 import use_settings
+from soundx.storage.s3 import use_settings
 from tests.conftest import ROOT, run_kedro
 from tests.embedders.test_yamnet import saved_model
 
@@ -118,7 +118,7 @@ def test_source_and_data_root_may_both_be_buckets(fill, s3, write_clip, tmp_path
 
 
 def test_yamnet_may_lie_in_a_bucket(fill, s3, tmp_path):
-    from soundx.embedders.yamnet import locate
+    from soundx.embedders.weights import locate
 
     model = saved_model(tmp_path / "model")
     objects = {

@@ -10,18 +10,18 @@ import sys
 
 import pytest
 
+from soundx.classifier.releases import Releases
 from soundx.errors import SoundxError
-from soundx.modelling.releases import Releases
-from soundx.s3 import plain_errors
-from soundx.storage import Folder
+from soundx.storage.folder import Folder
+from soundx.storage.s3 import plain_errors
+from tests.classifier.test_releases import make_release
 from tests.conftest import ROOT
-from tests.modelling.test_releases import make_release
 
 PUBLISH = """
 import sys
-from soundx.modelling.releases import Releases
-from soundx.storage import Folder
-from tests.modelling.test_releases import make_release
+from soundx.classifier.releases import Releases
+from soundx.storage.folder import Folder
+from tests.classifier.test_releases import make_release
 bucket, version = sys.argv[1:]
 release = make_release(version, content=version.encode() * 200_000)
 print("ready", flush=True)

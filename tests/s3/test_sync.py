@@ -12,11 +12,14 @@ import sys
 import numpy as np
 import pytest
 
-from soundx.clips import ClipWaveforms, IngestionOptions, RawClips, scan_clips
+from soundx.clips.bucket import S3Source
+from soundx.clips.manifest import IngestionOptions, scan_clips
+from soundx.clips.mirror import MirrorOptions, mirror, refused_keys
+from soundx.clips.raw import RawClips
+from soundx.clips.waveforms import ClipWaveforms
 from soundx.errors import AudioError, SoundxError
-from soundx.mirror import MirrorOptions, mirror, refused_keys
-from soundx.s3 import S3Source, split_url
-from tests.test_mirror import tree
+from soundx.storage.s3 import split_url
+from tests.clips.test_mirror import tree
 
 CLIPS = {f"L{i % 4}/{i:03d}.wav": os.urandom(2000 + i) for i in range(60)}
 
@@ -94,7 +97,7 @@ def test_hostile_keys_never_leave_the_mirror_and_are_reported(fill, tmp_path):
 
 def test_names_that_differ_in_case_on_a_disk_that_does_not_tell_them(fill, tmp_path, monkeypatch):
     # such a disk cannot be mounted in a test: only the probe is replaced
-    monkeypatch.setattr("soundx.mirror._folds_case", lambda root: True)
+    monkeypatch.setattr("soundx.clips.mirror._folds_case", lambda root: True)
     report = sync(fill({"A/Case.wav": b"1", "A/case.wav": b"2"}), tmp_path)
     assert report.fetched == 1
     assert "only in case" in report.refused[0][1]
@@ -179,8 +182,8 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, 
     ever = {key: {value} for key, value in content.items()}
     bucket = fill(content)
     code = (
-        "import sys; from pathlib import Path; from soundx.mirror import mirror; "
-        "from soundx.s3 import S3Source; print('ready', flush=True); "
+        "import sys; from pathlib import Path; from soundx.clips.mirror import mirror; "
+        "from soundx.storage.s3 import S3Source; print('ready', flush=True); "
         f"mirror(S3Source('s3://{bucket}'), Path(sys.argv[1]))"
     )
     n_killed = 0

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from streamlit.testing.v1 import AppTest
 
-from soundx.datasets.catalog import open_catalog, read_parameters
+from soundx.running.catalog import open_catalog, read_parameters
 from soundx.viewer.model import mix, timeline
 from soundx.viewer.project import plain
 from tests.conftest import ROOT
@@ -210,8 +210,8 @@ def test_a_mix_has_the_level_that_was_asked_for(rng):
 
 
 def test_a_timeline_has_a_row_each_half_second(demo, project_at):
-    from soundx.modelling.classifier import Classifier
-    from soundx.storage import Folder
+    from soundx.classifier.bundle import Classifier
+    from soundx.storage.folder import Folder
 
     classifier = Classifier(Folder(str(demo / "06_models/classifier")).read_files())
     for n_samples, rows in ((0, 1), (100, 1), (15_600, 1), (16_000 * 5, 10)):

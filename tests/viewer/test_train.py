@@ -4,8 +4,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from soundx.errors import SoundxError
+from soundx.running.runs import PASSWORD
 from soundx.viewer import train
-from soundx.viewer.runs import PASSWORD
 from soundx.viewer.train import Gate
 
 SECRET = "correct hörse"

@@ -10,12 +10,13 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import HTMLPreview
 
-from soundx.audio.synthesis import SynthesisedSource
-from soundx.clips import RawClips
+from soundx.clips.demo import SynthesisedSource
+from soundx.clips.mirror import MirrorJob, mirror, print_plan
+from soundx.clips.raw import RawClips
+from soundx.clips.source import ClipSource, FolderSource
 from soundx.datasets.previews import first_of_each_label, preview_clips
 from soundx.errors import DryRunDone, SoundxError
-from soundx.mirror import ClipSource, FolderSource, MirrorJob, mirror, print_plan
-from soundx.storage import user_cache
+from soundx.storage.folder import user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class ClipSourceDataset(AbstractDataset[Any, "ClipSource | None"]):
         if not self._source:
             return None
         if "://" in self._source:
-            from soundx.s3 import S3Source
+            from soundx.clips.bucket import S3Source
 
             return S3Source(
                 self._source,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from kedro.io import AbstractDataset
 
-from soundx.storage import Folder
+from soundx.storage.folder import Folder
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")

@@ -16,19 +16,19 @@ from kedro.io import AbstractDataset
 from kedro.io.core import generate_timestamp
 from kedro_datasets._typing import TablePreview
 
+from soundx.classifier.bundle import Classifier
+from soundx.classifier.releases import Release, Releases
+from soundx.classifier.versions import Evaluation, ModelVersions
 from soundx.datasets.folder import FolderDataset, open_folder
 from soundx.datasets.previews import preview_table
 from soundx.embedders import Embedder, EmbedderInfo, load_embedder
-from soundx.embedders.filling import EmbeddingJob, fill
-from soundx.embedders.store import EmbeddingStore
+from soundx.embeddings.filling import EmbeddingJob, fill
+from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
-from soundx.modelling.classifier import Classifier
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
-from soundx.modelling.releases import Release, Releases
-from soundx.modelling.versions import Evaluation, ModelVersions
-from soundx.s3 import plain_errors
+from soundx.storage.s3 import plain_errors
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from kedro_datasets.text import TextDataset as _TextDataset
 from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table, without_marks
 from soundx.errors import SoundxError
-from soundx.storage import whole_file
+from soundx.storage.folder import whole_file
 
 
 class WholeWrites:

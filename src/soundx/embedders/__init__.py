@@ -37,7 +37,7 @@ def load_embedder(
         SoundxError: There is no such embedder.
     """
     if name == "auto":
-        from soundx.embedders.yamnet import available_offline
+        from soundx.embedders.weights import available_offline
 
         name = "yamnet" if available_offline(yamnet_handle) else "logmel"
     module_name, _, class_name = EMBEDDERS.get(name, name).rpartition(".")

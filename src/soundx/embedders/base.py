@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from soundx.audio.level import normalise_level
 from soundx.errors import SoundxError
-from soundx.storage import Folder
+from soundx.storage.folder import Folder
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
-import socket
-import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import numpy as np
 
 from soundx.audio import framing
@@ -33,24 +27,16 @@ from soundx.embedders.network import (
     gpu_is_visible,
     load_saved_model,
 )
+from soundx.embedders.weights import DEFAULT_HANDLE, hash_saved_model, locate
 from soundx.errors import EmbedderUnavailableError, SoundxError
-from soundx.storage import Folder, user_cache, whole_file
+from soundx.storage.folder import Folder, user_cache, whole_file
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_HANDLE = "https://tfhub.dev/google/yamnet/1"
-_DOWNLOAD_TIMEOUT_S = 30.0
 _NETWORK_RECIPE = 1  # raise it where the way a network is made changes
-
-_WAYS_OUT = (
-    "Three ways out: (1) connect to the network and run again, YAMNet is fetched once and "
-    "kept; (2) set SOUNDX_YAMNET (or --params=yamnet=...) to the folder or s3:// URL of a "
-    "YAMNet SavedModel you already have; (3) do without YAMNet, with less accuracy: "
-    "--params=embedder=logmel."
-)
 
 
 class YamnetEmbedder(Embedder):
@@ -109,7 +95,7 @@ class YamnetEmbedder(Embedder):
     @cached_property
     def weights_hash(self) -> str:
         """Hash of the SavedModel's files."""
-        return _hash_saved_model(self.folder)
+        return hash_saved_model(self.folder)
 
     def _identity(self) -> str:
         return self.weights_hash
@@ -247,116 +233,6 @@ class YamnetInt8Embedder(YamnetEmbedder):
         return {**super().__getstate__(), "_quantised": None}
 
 
-def available_offline(source: str = "") -> bool:
-    """Tell whether YAMNet can be had from that source without a download."""
-    source = source or DEFAULT_HANDLE
-    if _is_http(source):
-        return _is_whole(_hub_cache_folder(source))
-    return "://" not in source
-
-
-def locate(source: str) -> Path:
-    """Return the folder of a SavedModel on this machine, fetching it where needed.
-
-    Raises:
-        EmbedderUnavailableError: It cannot be had; says what was tried and the ways out.
-    """
-    if _is_http(source):
-        return _from_hub(source)
-    if "://" in source:
-        return _from_bucket(source)
-    folder = Path(source).expanduser()
-    if not _is_whole(folder):
-        missing = "is not a folder" if not folder.is_dir() else "has no whole SavedModel in it"
-        raise EmbedderUnavailableError(
-            f"YAMNet was looked for in {folder}, as SOUNDX_YAMNET or the parameter 'yamnet' "
-            f"says, but that {missing} (saved_model.pb and variables/). {_WAYS_OUT}"
-        )
-    return folder
-
-
-def _is_http(source: str) -> bool:
-    return source.startswith(("https://", "http://"))
-
-
-def _is_whole(folder: Path) -> bool:
-    """A SavedModel with weights; caches lose files to cleaners (tensorflow/hub#896)."""
-    return (
-        (folder / "saved_model.pb").is_file()
-        and (folder / "variables" / "variables.index").is_file()
-        and any((folder / "variables").glob("variables.data-*"))
-    )
-
-
-def _hub_cache_folder(handle: str) -> Path:
-    """Where TensorFlow Hub keeps a handle; told here without importing TensorFlow."""
-    cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules"
-    return Path(cache) / hashlib.sha1(handle.encode()).hexdigest()
-
-
-def _from_hub(handle: str) -> Path:
-    folder = _hub_cache_folder(handle)
-    if _is_whole(folder):
-        return folder
-    if folder.exists():
-        logger.warning("The copy of %s in %s is not whole: it is fetched again.", handle, folder)
-        shutil.rmtree(folder)
-    import tensorflow_hub as hub
-
-    logger.info("Fetching %s ...", handle)
-    patience_s = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
-    try:
-        folder = Path(hub.resolve(handle))
-    except Exception as error:
-        raise EmbedderUnavailableError(
-            f"YAMNet cannot be fetched from {handle} ({error}), and there is no copy in "
-            f"TensorFlow Hub's cache, {folder.parent}. {_WAYS_OUT}"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(patience_s)
-    if not _is_whole(folder):
-        raise EmbedderUnavailableError(
-            f"What {handle} sent is not a SavedModel (it lies in {folder}). {_WAYS_OUT}"
-        )
-    return folder
-
-
-def _from_bucket(url: str) -> Path:
-    """Copy a SavedModel from any fsspec URL to the user's cache, once per version."""
-    try:
-        filesystem, root = fsspec.core.url_to_fs(url)
-        # fresh listing: an old one would hide new weights
-        filesystem.invalidate_cache()
-        files = filesystem.find(root, detail=True)
-        if not files:
-            raise FileNotFoundError("there is nothing under that address")
-        state = sorted(
-            (name, info.get("size"), str(info.get("ETag") or info.get("mtime") or ""))
-            for name, info in files.items()
-        )
-        key = hashlib.sha256(repr((url, state)).encode()).hexdigest()[:24]
-        folder = user_cache() / "models" / key
-        if not _is_whole(folder):
-            if folder.exists():
-                shutil.rmtree(folder)
-            logger.info("Fetching the SavedModel %s ...", url)
-            partial = folder.with_name(f".{key}-{uuid.uuid4().hex}")
-            for name in files:
-                target = partial / name.removeprefix(root.rstrip("/")).lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                filesystem.get_file(name, str(target))
-            if not _is_whole(partial):
-                shutil.rmtree(partial)
-                raise FileNotFoundError("there is no whole SavedModel under that address")
-            partial.rename(folder)
-    except Exception as error:
-        raise EmbedderUnavailableError(
-            f"YAMNet cannot be read from {url}: {error}. {_WAYS_OUT}"
-        ) from error
-    return folder
-
-
 def _keep(path: Path, content: bytes) -> None:
     """Keep something in the user's cache; where that cannot be written, do without."""
     try:
@@ -364,12 +240,3 @@ def _keep(path: Path, content: bytes) -> None:
             partial.write_bytes(content)
     except OSError as error:
         logger.warning("Cannot keep %s (%s): it will be made again.", path, error)
-
-
-def _hash_saved_model(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in [folder / "saved_model.pb", *sorted((folder / "variables").iterdir())]:
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

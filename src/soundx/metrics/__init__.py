@@ -9,14 +9,9 @@ Metrics: ``share_interval``, ``classification_scores``, ``per_class_scores``,
 ``confusion_table``, ``expected_calibration_error``.
 """
 
-from soundx.metrics.scores import (
-    classification_scores,
-    confusion_table,
-    expected_calibration_error,
-    per_class_scores,
-    reliability_table,
-    share_interval,
-)
+from soundx.metrics.calibration import expected_calibration_error, reliability_table
+from soundx.metrics.intervals import share_interval
+from soundx.metrics.scores import classification_scores, confusion_table, per_class_scores
 
 __all__ = [
     "classification_scores",

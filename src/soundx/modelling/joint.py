@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,17 +63,3 @@ class TrainedHeads:
             for head, model in self.models.items()
         }
         return self.tree.joint_probabilities(by_head)
-
-
-def short_hashes(clip_ids: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """Return eight bytes of each clip id, enough to tell clips apart [dtype=uint64]."""
-    ids = (hashlib.sha256(clip_id.encode()).digest()[:8] for clip_id in clip_ids)
-    return np.array([int.from_bytes(part, "big") for part in ids], np.uint64)
-
-
-def manifest_digest(clips: Iterable[tuple[str, str, str]]) -> str:
-    """Return a hash of (clip id, label, split) of all clips, whatever their order."""
-    digest = hashlib.sha256()
-    for row in sorted(clips):
-        digest.update("\t".join(row).encode() + b"\n")
-    return digest.hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from soundx.embedders.store import EmbeddingSet
+from soundx.embeddings.store import EmbeddingSet
 from soundx.modelling.heads import FrameBlocks, Frames
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from soundx.classifier.versions import ModelVersion
 from soundx.errors import SoundxError
-from soundx.figures import draw_reliability
-from soundx.modelling.versions import ModelVersion
+from soundx.figures.reliability import draw_reliability
 from soundx.viewer.dataset import show_clip
 from soundx.viewer.project import Project, plain
 from soundx.viewer.tables import choose_row, percent, share

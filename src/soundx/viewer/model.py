@@ -15,9 +15,9 @@ import streamlit as st
 
 from soundx.audio import SAMPLE_RATE_HZ
 from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_blocks
+from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
 from soundx.labels import GENERAL
-from soundx.modelling.classifier import Classifier
 from soundx.viewer.project import Project, plain
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share

@@ -11,8 +11,8 @@ from typing import Any
 import streamlit as st
 from kedro.io import DataCatalog
 
-from soundx.cli import message_for_people
-from soundx.datasets.catalog import open_catalog
+from soundx.running.catalog import open_catalog
+from soundx.running.messages import message_for_people
 
 logger = logging.getLogger(__name__)
 

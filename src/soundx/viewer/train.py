@@ -22,11 +22,11 @@ import streamlit as st
 from kedro.io import DatasetError
 from pydantic import ValidationError
 
-from soundx.datasets.catalog import open_catalog, read_parameters
 from soundx.errors import SoundxError, find_soundx_error
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.splitting import SplitOptions
-from soundx.viewer.runs import LIMITS, PASSWORD, PIPELINES, Run, Runs
+from soundx.running.catalog import open_catalog, read_parameters
+from soundx.running.runs import LIMITS, PASSWORD, PIPELINES, Run, Runs
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from soundx.embedders.store import EmbeddingStore
+from soundx.classifier.bundle import Classifier
+from soundx.classifier.card import model_card
+from soundx.classifier.versions import Evaluation
+from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
-from soundx.figures import draw_reliability
+from soundx.figures.reliability import draw_reliability
 from soundx.labels import LabelTree
 from soundx.metrics import (
     classification_scores,
@@ -19,11 +22,9 @@ from soundx.metrics import (
     reliability_table,
     share_interval,
 )
-from soundx.modelling.classifier import Classifier
-from soundx.modelling.joint import TrainedHeads, short_hashes
-from soundx.modelling.model_card import model_card
+from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.provenance import short_hashes
 from soundx.modelling.splitting import FIELD
-from soundx.modelling.versions import Evaluation
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from soundx.clips import IngestionOptions, RawClips, scan_clips
-from soundx.mirror import ClipSource, MirrorJob, MirrorOptions
+from soundx.clips.manifest import IngestionOptions, scan_clips
+from soundx.clips.mirror import MirrorJob, MirrorOptions
+from soundx.clips.raw import RawClips
+from soundx.clips.source import ClipSource
 
 
 def mirror_clips(

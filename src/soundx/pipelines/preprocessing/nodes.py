@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from soundx.clips import ClipWaveforms, RawClips
+from soundx.clips.raw import RawClips
+from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
-from soundx.embedders.filling import EmbeddingJob, EmbeddingOptions
-from soundx.embedders.on_dask import DaskOptions
-from soundx.embedders.store import EmbeddingStore
+from soundx.embeddings.filling import EmbeddingJob, EmbeddingOptions
+from soundx.embeddings.map import MapOptions, map_clips
+from soundx.embeddings.on_dask import DaskOptions
+from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
-from soundx.modelling.embedding_map import MapOptions, map_clips
-from soundx.modelling.joint import manifest_digest
+from soundx.modelling.provenance import manifest_digest
 from soundx.modelling.splitting import (
     FIELD,
     SplitOptions,

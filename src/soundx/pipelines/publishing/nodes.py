@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from soundx.classifier.bundle import Classifier
+from soundx.classifier.releases import PublishingOptions, Release
+from soundx.classifier.versions import ModelVersions
 from soundx.errors import SoundxError
-from soundx.modelling.classifier import Classifier
-from soundx.modelling.releases import PublishingOptions, Release
-from soundx.modelling.versions import ModelVersions
 
 
 def prepare_release(

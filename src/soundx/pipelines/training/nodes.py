@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from soundx.audio.decoding import decode_clip
-from soundx.clips import RawClips
+from soundx.classifier.bundle import Classifier
+from soundx.classifier.card import model_card
+from soundx.clips.raw import RawClips
 from soundx.embedders import Embedder
-from soundx.embedders.store import EmbeddingSet, EmbeddingStore
+from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
-from soundx.modelling.classifier import Classifier
 from soundx.modelling.heads import History, TrainingOptions, train_head
-from soundx.modelling.joint import TrainedHeads, manifest_digest, short_hashes
-from soundx.modelling.model_card import model_card
+from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.provenance import manifest_digest, short_hashes
 from soundx.modelling.stored_frames import stored_frames
 from soundx.progress import progress_bar
 
@@ -107,7 +108,8 @@ def export_heads(
     Raises:
         SoundxError: The exported model does not give the heads' answer.
     """
-    from soundx.modelling.export import export_classifier, largest_difference
+    from soundx.classifier.export import export_classifier
+    from soundx.classifier.parity import largest_difference
 
     classifier = export_classifier(embedder, heads)
     validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)

@@ -1,0 +1,1 @@
+"""What is shipped: the files of a classifier, their export and check, versions, releases."""

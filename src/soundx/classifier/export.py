@@ -1,0 +1,109 @@
+"""Export: heads and joint model to TFLite, from waveform to probabilities.
+
+The graph is the embedder's own, then the head on every frame, the mean of the frames'
+logits, and softmax; the joint model multiplies category and label probabilities over one
+pass through the embedder. Importing this imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from soundx.audio import SAMPLE_RATE_HZ
+from soundx.classifier import bundle
+from soundx.classifier.bundle import Classifier
+from soundx.embedders.base import Embedder
+from soundx.embedders.tf_front_end import normalise_level
+from soundx.errors import SoundxError
+from soundx.labels import GENERAL
+from soundx.modelling.joint import TrainedHeads
+from soundx.progress import track
+
+
+class ServedModel(tf.Module):
+    """Waveform to probabilities, over a head's classes or over all labels.
+
+    Args:
+        embedder: The embedder the heads were trained on.
+        heads: The trained heads.
+        head: Which head to serve; None for the joint model.
+    """
+
+    def __init__(self, embedder: Embedder, heads: TrainedHeads, head: str | None = None) -> None:
+        super().__init__()
+        self._embed = embedder.graph()
+        self._level_dbfs = embedder.level_dbfs
+        self._heads = heads
+        self._head = head
+        self._models = dict(heads.models)
+        # the converter freezes what the module owns, and does not look into Keras models
+        self._owned = [v.value for model in heads.models.values() for v in model.variables]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="waveform")])
+    def __call__(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classify a waveform float32[n_samples] at 16 kHz."""
+        if self._level_dbfs is not None:
+            waveform = normalise_level(waveform, self._level_dbfs)
+        embeddings = self._embed(waveform)
+        if self._head is not None:
+            return {"probabilities": self._clip_probabilities(self._head, embeddings)}
+        return {"probabilities": self._joint(embeddings)}
+
+    def _clip_probabilities(self, head: str, embeddings: tf.Tensor) -> tf.Tensor:
+        logits = self._models[head](embeddings, training=False)
+        return tf.nn.softmax(tf.reduce_mean(logits, axis=0))
+
+    def _joint(self, embeddings: tf.Tensor) -> tf.Tensor:
+        tree = self._heads.tree
+        general = self._clip_probabilities(GENERAL, embeddings)
+        if tree.is_flat:
+            return general
+        # labels are in order of category: specific probabilities line up one after the other
+        specific = [
+            self._clip_probabilities(category, embeddings)
+            if category in tree.heads
+            else tf.ones([1], tf.float32)
+            for category in tree.categories
+        ]
+        return tf.gather(general, tree.category_index()) * tf.concat(specific, axis=0)
+
+
+def export_classifier(embedder: Embedder, heads: TrainedHeads) -> Classifier:
+    """Convert every head and the joint model, and gather them with their labels.
+
+    Raises:
+        SoundxError: The embedder is not the one the heads were trained on.
+    """
+    if embedder.fingerprint != heads.embedder.fingerprint:
+        raise SoundxError(
+            f"The heads were trained on {heads.embedder.name} ({heads.embedder.fingerprint}), "
+            f"but the embedder at hand is {embedder.name} ({embedder.fingerprint}). "
+            "Run: kedro run --pipelines=preprocessing,training"
+        )
+    files = {
+        bundle.LABELS: bundle.labels_file(
+            heads.tree,
+            version=heads.version,
+            embedder=heads.embedder.to_dict(),
+            training=heads.training,
+            manifest_digest=heads.manifest_digest,
+            sample_rate_hz=SAMPLE_RATE_HZ,
+        ),
+        bundle.HEADER: bundle.cpp_header(heads.tree),
+    }
+    todo: list[str | None] = [None, *heads.tree.heads]
+    if heads.tree.is_flat:
+        # one head is the whole model: convert it once
+        todo = [None]
+    for head in track(todo, description="Exporting to TFLite"):
+        name = bundle.JOINT_MODEL if head is None else bundle.head_file(head)
+        files[name] = _convert(ServedModel(embedder, heads, head))
+    if heads.tree.is_flat:
+        files[bundle.head_file(GENERAL)] = files[bundle.JOINT_MODEL]
+    return Classifier(files)
+
+
+def _convert(model: ServedModel) -> bytes:
+    function = model.__call__.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    return bytes(converter.convert())

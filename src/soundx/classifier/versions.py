@@ -1,0 +1,135 @@
+"""Every model that was trained is kept, with its evaluation, under its version.
+
+A version is the time of training, in the form Kedro uses. It belongs to the model, not to
+the run that looked at it: an evaluation made a day later is kept beside its model. (Kedro's
+own versioned datasets would file it under the later run, and turn the plain path into a
+folder.)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from soundx.classifier.bundle import MODEL_CARD, Classifier
+from soundx.errors import SoundxError
+from soundx.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the evaluation of one model found; kept beside the model.
+
+    Attributes:
+        version: The model's version.
+        metrics: As in ``metrics.json``.
+        per_class: As in ``per_class_metrics.csv``.
+        predictions: As in ``test_predictions.parquet``.
+        confusion: As in ``confusion_matrix.csv``.
+        reliability: As in ``reliability.csv``.
+        model_card: The card with these figures in it.
+    """
+
+    version: str
+    metrics: Mapping[str, Any]
+    per_class: pd.DataFrame
+    predictions: pd.DataFrame
+    confusion: pd.DataFrame
+    reliability: pd.DataFrame
+    model_card: str
+
+
+class ModelVersion:
+    """One kept model: its classifier, metrics and predictions, each read when asked for.
+
+    Args:
+        folder: Its folder.
+        version: Its name.
+    """
+
+    def __init__(self, folder: Folder, version: str) -> None:
+        self.folder = folder
+        self.version = version
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The classifier, ready to predict."""
+        return Classifier(self.folder.sub("classifier").read_files())
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there are metrics of it."""
+        return self.folder.exists("metrics.json")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Its ``metrics.json``; empty while it was not evaluated."""
+        return dict(self.folder.read_json("metrics.json")) if self.is_evaluated else {}
+
+    @cached_property
+    def per_class(self) -> pd.DataFrame:
+        """Its ``per_class_metrics.csv``."""
+        return pd.read_csv(io.BytesIO(self.folder.read("per_class_metrics.csv")))
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Its ``test_predictions.parquet``."""
+        return pd.read_parquet(io.BytesIO(self.folder.read("test_predictions.parquet")))
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Its ``confusion_matrix.csv``."""
+        return pd.read_csv(io.BytesIO(self.folder.read("confusion_matrix.csv")), index_col=0)
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame | None:
+        """Its ``reliability.csv``; None of models evaluated before there was one."""
+        if not self.folder.exists("reliability.csv"):
+            return None
+        return pd.read_csv(io.BytesIO(self.folder.read("reliability.csv")))
+
+
+class ModelVersions(Mapping[str, ModelVersion]):
+    """All kept models by version, oldest first.
+
+    Args:
+        folder: Where they are, one sub-folder each.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def __getitem__(self, version: str) -> ModelVersion:
+        if version not in self.folder.names():
+            raise KeyError(version)
+        return ModelVersion(self.folder.sub(version), version)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.folder.names())
+
+    def __len__(self) -> int:
+        return len(self.folder.names())
+
+    def keep_classifier(self, classifier: Classifier) -> None:
+        """Keep a classifier under its version."""
+        self.folder.sub(classifier.version).sub("classifier").replace_files(classifier.files)
+
+    def keep_evaluation(self, evaluation: Evaluation) -> None:
+        """Keep an evaluation beside its model."""
+        folder = self.folder.sub(evaluation.version)
+        if not folder.exists("classifier"):
+            raise SoundxError(
+                f"There is no model of version {evaluation.version} in {self.folder}."
+            )
+        folder.write("per_class_metrics.csv", evaluation.per_class.to_csv(index=False).encode())
+        folder.write("confusion_matrix.csv", evaluation.confusion.to_csv().encode())
+        folder.write("reliability.csv", evaluation.reliability.to_csv(index=False).encode())
+        folder.write_with("test_predictions.parquet", evaluation.predictions.to_parquet)
+        folder.sub("classifier").write(MODEL_CARD, evaluation.model_card.encode())
+        # last: where there are metrics, all the rest is there too
+        folder.write_json("metrics.json", dict(evaluation.metrics))

@@ -1,0 +1,108 @@
+"""What the mirror put into its folder, so that nothing of others is ever touched."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from soundx.clips.source import SourceObject
+
+KEPT_BY_SOUNDX = ".soundx"
+"""Folder inside the mirror for the ledger and for files still on their way."""
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """A file that the mirror put there.
+
+    Attributes:
+        version: Size and version of the source's object; empty while it was on its way.
+        size_bytes: Size of the file as it was put.
+        mtime_ns: Its time of change as it was put, in nanoseconds.
+    """
+
+    version: str
+    size_bytes: int
+    mtime_ns: int
+
+    def is_untouched(self, path: Path) -> bool:
+        """Tell whether the file is still as it was put."""
+        try:
+            state = path.stat()
+        except OSError:
+            return False
+        return (state.st_size, state.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+
+class Ledger:
+    """What the mirror put into a folder, in a small SQLite file inside it."""
+
+    def __init__(self, root: Path) -> None:
+        folder = root / KEPT_BY_SOUNDX
+        folder.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
+        # a killed process loses nothing in this mode; only a power cut may lose the last rows,
+        # and then the files are fetched again
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS files"
+            " (key TEXT PRIMARY KEY, version TEXT, size INTEGER, mtime_ns INTEGER)"
+        )
+        self._db.execute("CREATE TABLE IF NOT EXISTS refused (key TEXT PRIMARY KEY, reason TEXT)")
+        self._db.execute("CREATE TABLE IF NOT EXISTS origin (url TEXT)")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def files(self) -> dict[str, LedgerEntry]:
+        """Return all files put there, by key."""
+        rows = self._db.execute("SELECT key, version, size, mtime_ns FROM files")
+        return {key: LedgerEntry(*entry) for key, *entry in rows}
+
+    def expect(self, item: SourceObject) -> None:
+        """Note that a file is about to be put there, so that it is known as ours."""
+        self._db.execute("INSERT OR REPLACE INTO files VALUES (?, '', -1, 0)", (item.key,))
+
+    def put(self, item: SourceObject, path: Path) -> None:
+        """Note that a file was put there."""
+        state = path.stat()
+        self._db.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+            (item.key, version_of(item), state.st_size, state.st_mtime_ns),
+        )
+
+    def forget(self, key: str) -> None:
+        """Note that a file is no longer ours."""
+        self._db.execute("DELETE FROM files WHERE key = ?", (key,))
+
+    def set_refused(self, refused: Iterable[tuple[str, str]]) -> None:
+        """Replace the list of keys that were refused, with reasons."""
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM refused")
+        self._db.executemany("INSERT OR REPLACE INTO refused VALUES (?, ?)", refused)
+        self._db.execute("COMMIT")
+
+    def set_origin(self, name: str) -> None:
+        """Note which source the files are of."""
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM origin")
+        self._db.execute("INSERT INTO origin VALUES (?)", (name,))
+        self._db.execute("COMMIT")
+
+    def origin(self) -> str:
+        """Return which source the files are of; empty where none was noted."""
+        row = self._db.execute("SELECT url FROM origin").fetchone()
+        return row[0] if row else ""
+
+    def refused(self) -> list[tuple[str, str]]:
+        """Return (key, reason) of what the last run refused."""
+        return list(self._db.execute("SELECT key, reason FROM refused ORDER BY key"))
+
+
+def version_of(item: SourceObject) -> str:
+    """Return what changes when an object does."""
+    return f"{item.size_bytes}:{item.version}"

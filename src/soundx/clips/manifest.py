@@ -1,0 +1,316 @@
+"""The manifest: finding the clips of the mirror, telling what they are, listing them.
+
+One pass over ``01_raw`` decides for every file whether it is a clip of some label or is
+rejected, and why; nothing is found and then forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from soundx.audio.decoding import (
+    FFMPEG_SUFFIXES,
+    ClipInfo,
+    inspect_clip,
+)
+from soundx.clips.raw import METADATA, RawClips
+from soundx.clips.scans import Found, ScanMemory
+from soundx.clips.waveforms import hash_file
+from soundx.errors import AudioError, SoundxError
+from soundx.labels import category_of, usable_as_label
+from soundx.parallel import map_in_threads
+from soundx.progress import track
+
+logger = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 20_000
+
+MANIFEST_DTYPES = {
+    "clip_id": "str",
+    "path": "str",
+    "label": "str",
+    "category": "str",
+    "group": "str",
+    "fold": "Int64",
+    "duration_s": "float64",
+    "sample_rate_hz": "int64",
+    "channels": "int64",
+    "format": "str",
+    "size_bytes": "int64",
+    "evaluation_only": "bool",
+    "note": "str",
+}
+"""Columns of the manifest, in order, and their types."""
+
+
+class IngestionOptions(BaseModel):
+    """How clips are found and named.
+
+    Attributes:
+        category_separator: What ends the category in a label; empty for flat labels.
+        exclude: Patterns of top-level folders whose clips are never trained on, but are
+            an evaluation set of their own.
+        min_duration_s: Shorter clips are rejected.
+        max_duration_s: Longer clips are rejected; None for no limit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    category_separator: str = "_"
+    exclude: tuple[str, ...] = (":TEST*",)
+    min_duration_s: float = Field(0.0, ge=0)
+    max_duration_s: float | None = Field(None, gt=0)
+
+
+@dataclass(frozen=True)
+class _Naming:
+    label: str
+    category: str
+    group: str
+    fold: int | None
+    evaluation_only: bool
+
+
+def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Look at every file of the mirror.
+
+    Args:
+        clips: The mirror.
+        options: How clips are found and named.
+
+    Returns:
+        The manifest, one row a usable clip (columns of ``MANIFEST_DTYPES``), and the
+        rejected files, ``path`` and ``reason``; no path stands in both.
+
+    Raises:
+        SoundxError: There is nothing to look at, nothing is usable, or ``metadata.csv``
+            cannot be used.
+    """
+    metadata = clips.metadata()
+    files = list(clips.files())
+    if not files:
+        raise SoundxError(_nothing_there(clips.root))
+    rejected: list[tuple[str, str]] = list(clips.refused())
+    rows: list[tuple[Any, ...]] = []
+    tables: list[pd.DataFrame] = []
+    with ScanMemory(clips.root) as memory:
+
+        def files_to_look_at() -> Iterator[_Look]:
+            for path in files:
+                yield _Look.at(clips, path, memory, metadata, options)
+
+        looked = map_in_threads(_Look.settle, files_to_look_at(), in_flight_per_worker=32)
+        for look in track(looked, description="Scanning clips", total=len(files)):
+            look.remember(memory)
+            found = look.row(options)
+            if isinstance(found, str):
+                rejected.append((look.path, found))
+            else:
+                rows.append(found)
+            if len(rows) == _ROWS_AT_ONCE:  # columns take a quarter of what tuples do
+                tables.append(_table(rows))
+                rows = []
+    manifest = pd.concat([*tables, _table(rows)], ignore_index=True)
+    del tables, rows
+    manifest, duplicates = _without_duplicates(manifest)
+    rejected += duplicates
+    _warn_of_missing(metadata, set(files))
+    table = pd.DataFrame(sorted(rejected), columns=["path", "reason"], dtype="str")
+    _report(manifest, table)
+    if not (~manifest["evaluation_only"]).any():
+        raise SoundxError(
+            f"None of the {len(files)} files in {clips.root} can be used as a clip. "
+            + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:3])
+        )
+    return manifest, table
+
+
+def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(MANIFEST_DTYPES)).astype(MANIFEST_DTYPES)
+
+
+def _nothing_there(root: Path) -> str:
+    return (
+        f"There are no clips in {root} yet. Four ways to begin:\n"
+        f"  1. put a folder of clips per label there: {root.name}/<label>/<clip>.wav\n"
+        "  2. use a folder you have:   kedro run --params=source=DIR\n"
+        "  3. use a bucket:            kedro run --env=s3\n"
+        "  4. see it work first:       kedro run --env=demo"
+    )
+
+
+def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -> _Naming:
+    """Tell label, category, group and fold of a file.
+
+    Raises:
+        AudioError: It has no label, or one that cannot be used.
+    """
+    parts = PurePosixPath(path).parts
+    if parts[-1].startswith("."):
+        raise AudioError("a hidden file")
+    folder = parts[0] if len(parts) > 1 else ""
+    evaluation_only = any(fnmatchcase(folder, pattern) for pattern in options.exclude)
+    if evaluation_only:
+        # :TEST_field/<label>/<clip>: the label is one folder further down
+        folder = parts[1] if len(parts) > 2 else ""  # noqa: PLR2004
+    row = metadata.loc[path] if metadata is not None and path in metadata.index else {}
+    label = str(row.get("label", "")).strip() or folder
+    if not label:
+        where = "in an evaluation folder without a folder for its label"
+        raise AudioError(
+            (where if evaluation_only else "not in a label's folder")
+            + f", and {METADATA} gives it no label"
+        )
+    category = str(row.get("category", "")).strip()
+    category = category or category_of(label, separator=options.category_separator)
+    if not (usable_as_label(label) and usable_as_label(category)):
+        raise AudioError(f"its label {label!r} or category {category!r} has unusable characters")
+    fold = str(row.get("fold", "")).strip()
+    try:
+        fold_number = int(float(fold)) if fold else None
+    except ValueError:
+        raise AudioError(f"its fold in {METADATA}, {fold!r}, is not a number") from None
+    return _Naming(label, category, str(row.get("group", "")).strip(), fold_number, evaluation_only)
+
+
+@dataclass
+class _Look:
+    """A file that is looked at: what it is called, what is known of it, what is found."""
+
+    file: Path
+    path: str
+    naming: _Naming | None = None
+    stat: os.stat_result | None = None
+    found: Found | None = None
+    reason: str = ""
+    is_new: bool = False
+
+    @classmethod
+    def at(
+        cls,
+        clips: RawClips,
+        path: str,
+        memory: ScanMemory,
+        metadata: pd.DataFrame | None,
+        options: IngestionOptions,
+    ) -> _Look:
+        look = cls(clips.path(path), path)
+        try:
+            look.naming = _name(path, metadata, options)
+            look.stat = look.file.stat()
+            look.found = memory.recall(path, look.stat)
+        except AudioError as error:
+            look.reason = str(error)
+        except OSError as error:
+            look.reason = f"cannot be read: {error.strerror}"
+        return look
+
+    def settle(self) -> _Look:
+        """Read the file, where that is not known already."""
+        if self.reason or self.found is not None:
+            return self
+        try:
+            info = inspect_clip(self.file)
+            self.found = [hash_file(self.file), *astuple(info)]
+        except AudioError as error:
+            self.found = [str(error)]
+        # what ffmpeg could not do may be there tomorrow
+        self.is_new = len(self.found) > 1 or self.file.suffix.lower() not in FFMPEG_SUFFIXES
+        return self
+
+    def remember(self, memory: ScanMemory) -> None:
+        if self.is_new and self.stat is not None and self.found is not None:
+            memory.remember(self.path, self.stat, self.found)
+
+    def row(self, options: IngestionOptions) -> tuple[Any, ...] | str:
+        """Return the file's row of the manifest, or why it has none."""
+        if self.reason or self.found is None or self.naming is None or self.stat is None:
+            return self.reason
+        if len(self.found) == 1:
+            return str(self.found[0])
+        clip_id, *facts = self.found
+        info = ClipInfo(*facts)  # type: ignore[arg-type]  # as astuple gave them
+        if info.duration_s < options.min_duration_s:
+            return f"too short: {info.duration_s:.3f} s"
+        if options.max_duration_s is not None and info.duration_s > options.max_duration_s:
+            return f"too long: {info.duration_s:.1f} s"
+        return (
+            clip_id,
+            self.path,
+            self.naming.label,
+            self.naming.category,
+            self.naming.group or clip_id,
+            self.naming.fold,
+            info.duration_s,
+            info.sample_rate_hz,
+            info.channels,
+            info.format,
+            self.stat.st_size,
+            self.naming.evaluation_only,
+            info.note,
+        )
+
+
+def _without_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Drop clips with the same bytes: one is kept of one label, none of two labels."""
+    rejected = []
+    drop = []
+    # what is trained on comes first: an evaluation set must not hold the same clip
+    ordered = manifest.sort_values(["evaluation_only", "path"], kind="stable")
+    twins = ordered[ordered["clip_id"].duplicated(keep=False)]
+    for _, same in twins.groupby("clip_id", sort=False):
+        paths = same["path"].tolist()
+        labels = same["label"].tolist()
+        if len(set(labels)) > 1:
+            for path, label in zip(paths, labels, strict=True):
+                other = next(
+                    f"{p} ('{name}')"
+                    for p, name in zip(paths, labels, strict=True)
+                    if name != label
+                )
+                rejected.append((path, f"the same bytes stand under another label: {other}"))
+            drop += list(same.index)
+        else:
+            rejected += [(path, f"a duplicate of {paths[0]}") for path in paths[1:]]
+            drop += list(same.index[1:])
+    return manifest.drop(index=drop).reset_index(drop=True), rejected
+
+
+def _warn_of_missing(metadata: pd.DataFrame | None, files: set[str]) -> None:
+    if metadata is None:
+        return
+    missing = [name for name in metadata.index if name not in files]
+    if missing:
+        logger.warning(
+            "%s names %d files that are not there, for example '%s'.",
+            METADATA,
+            len(missing),
+            missing[0],
+        )
+
+
+def _report(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    logger.info(
+        "%d clips of %d labels, %.2f hours; %d files rejected.",
+        len(manifest),
+        manifest["label"].nunique(),
+        manifest["duration_s"].sum() / 3600,
+        len(rejected),
+    )
+    mended = (manifest["note"] != "").sum()
+    if mended:
+        notes = manifest.loc[manifest["note"] != "", ["path", "note"]].head(3)
+        logger.info(
+            "%d clips were mended or look odd (column 'note' of the manifest): %s",
+            mended,
+            "; ".join(f"{row.path}: {row.note}" for row in notes.itertuples()),
+        )

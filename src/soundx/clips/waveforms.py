@@ -1,0 +1,97 @@
+"""The waveforms of clips, each decoded when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+
+from soundx.audio.decoding import (
+    Waveform,
+    decode_blocks,
+    decode_clip,
+)
+from soundx.clips.raw import RawClips
+from soundx.errors import AudioError
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A clip's waveform, decoded when it is asked for.
+
+    Attributes:
+        path: Its file in the mirror.
+        origin: URL of what was mirrored, for machines that do not see the mirror.
+        clip_id: Hash of its bytes, which what comes from there must have.
+    """
+
+    path: Path
+    origin: str = ""
+    clip_id: str = ""
+
+    def __call__(self) -> Waveform:
+        """Return all of it; see ``decode_clip``."""
+        with self._file() as path:
+            return decode_clip(path)
+
+    def blocks(self) -> Iterator[Waveform]:
+        """Yield it piece by piece; see ``decode_blocks``."""
+        with self._file() as path:
+            yield from decode_blocks(path)
+
+    @contextmanager
+    def _file(self) -> Iterator[Path]:
+        if not self.origin or self.path.exists():
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
+            path = Path(folder) / self.path.name
+            try:
+                with fsspec.open(self.origin, "rb") as source, path.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            except OSError as error:
+                raise AudioError(
+                    f"{self.path} is not on this machine, and {self.origin} cannot be read: {error}"
+                ) from error
+            if hash_file(path) != self.clip_id:
+                raise AudioError(f"{self.origin} has changed since it was mirrored")
+            yield path
+
+
+class ClipWaveforms(Mapping[str, ClipFile]):
+    """The waveforms of clips by path, each decoded when it is asked for.
+
+    Args:
+        clips: Where they are.
+        manifest: ``path`` and ``clip_id`` of each.
+    """
+
+    def __init__(self, clips: RawClips, manifest: pd.DataFrame) -> None:
+        self._clips = clips
+        self._id_of = manifest.set_index("path")["clip_id"]
+        self._origin = clips.origin
+
+    def __getitem__(self, path: str) -> ClipFile:
+        file = self._clips.path(path)
+        if not self._origin:
+            return ClipFile(file)
+        return ClipFile(file, f"{self._origin.rstrip('/')}/{path}", self._id_of[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._id_of.index)
+
+    def __len__(self) -> int:
+        return len(self._id_of)
+
+
+def hash_file(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes: the id of a clip."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

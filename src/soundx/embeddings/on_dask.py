@@ -1,0 +1,270 @@
+"""Embed on a Dask cluster: one task a shard, written by the worker that made it.
+
+Dask does the scheduling, restarts workers and repeats tasks that were lost; here stand only
+the task, how many are under way, and what happens to a clip that kills its worker. Workers
+need soundx, and see the clips and the store by the same paths or URLs as the client.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from soundx.embedders.base import Embedder
+from soundx.embeddings.engine import Clip, embed_clips
+from soundx.embeddings.store import ClipFrames, EmbeddingSet
+from soundx.errors import SoundxError
+from soundx.parallel import n_workers
+from soundx.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_S = 10
+_ONE_THREAD_EACH = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_EXTRA = "Dask is not installed: pip install 'soundx[dask]'"
+
+
+class DaskOptions(BaseModel):
+    """Whether and how work is spread over a Dask cluster.
+
+    Attributes:
+        enabled: Whether it is spread.
+        scheduler: Address of a cluster's scheduler (``tcp://host:8786``); empty for a
+            cluster on this machine, which lasts as long as the run.
+        workers: Worker processes of that cluster; None for one a processor.
+        tasks_per_thread: Shards under way or waiting, for each thread of the cluster.
+        resources: What a task takes of a worker's resources, for example ``{GPU: 1}``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = False
+    scheduler: str = ""
+    workers: int | None = Field(None, gt=0)
+    tasks_per_thread: int = Field(2, gt=0)
+    resources: dict[str, float] = {}
+
+
+def embed_on_dask(
+    kept: EmbeddingSet,
+    embedder: Embedder,
+    shards: Iterator[list[Clip]],
+    options: DaskOptions,
+    tick: Callable[[int], None],
+    networks: Folder,
+) -> str:
+    """Embed shards of clips on a cluster.
+
+    A clip whose decoder kills its worker is noted as rejected in ``kept``; its neighbours
+    are embedded.
+
+    Args:
+        kept: Where shards go.
+        embedder: The embedder.
+        shards: The clips of each.
+        options: Which cluster.
+        tick: Called with the number of clips done.
+        networks: Where workers find the embedder's network.
+
+    Returns:
+        What did the work, for people.
+
+    Raises:
+        SoundxError: Dask is not installed, there is no cluster, it is lost, or a clip cannot
+            be decoded. Shards that are whole stay.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise SoundxError(_EXTRA) from None
+    # what becomes of a lost worker's clips is told here
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    embedder.leave_for_workers(networks)
+    lost = (OSError, distributed.client.FutureCancelledError, distributed.CancelledError)
+    with _cluster(options) as client:
+        run = _Run(client, kept, embedder, options, tick)
+        try:
+            run.embed(shards)
+            threads = client.nthreads()
+        except lost as error:
+            raise SoundxError(
+                "The Dask scheduler was lost. Shards that were whole are kept: run again to "
+                f"go on. ({type(error).__name__}: {error})"
+            ) from error
+    return f"{embedder.engine}; Dask, {len(threads)} workers, {sum(threads.values())} threads"
+
+
+class _Run:
+    """Shards under way on a cluster."""
+
+    def __init__(
+        self,
+        client: Client,
+        kept: EmbeddingSet,
+        embedder: Embedder,
+        options: DaskOptions,
+        tick: Callable[[int], None],
+    ) -> None:
+        self._client = client
+        self._kept = kept
+        self._embedder = embedder
+        self._options = options
+        self._tick = tick
+
+    def embed(self, shards: Iterator[list[Clip]]) -> None:
+        import distributed
+
+        under_way = {self._submit(clips): clips for clips in self._next(shards, under_way=0)}
+        finished = distributed.as_completed(list(under_way), loop=self._client.loop)
+        suspects = []
+        for future in finished:
+            clips = under_way.pop(future)
+            error = future.exception()
+            if isinstance(error, distributed.KilledWorker):
+                suspects.append(clips)
+            elif error is not None:
+                raise error
+            else:
+                self._take_up(future, len(clips))
+            for more in self._next(shards, under_way=len(under_way)):
+                under_way[new := self._submit(more)] = more
+                finished.add(new)
+        for clips in suspects:
+            self._isolate(clips)
+
+    def _next(self, shards: Iterator[list[Clip]], *, under_way: int) -> list[list[Clip]]:
+        """Return as many shards as the cluster, as large as it is now, may be given."""
+        n_threads = sum(self._client.nthreads().values())
+        limit = self._options.tasks_per_thread * max(n_threads, 1)
+        return list(islice(shards, max(limit - under_way, 0)))
+
+    def _submit(self, clips: list[Clip], *, probe: bool = False) -> Future:
+        return self._client.submit(
+            _embed_shard,
+            self._kept.folder,
+            self._embedder,
+            clips,
+            probe=probe,
+            pure=False,
+            resources=self._options.resources or None,
+        )
+
+    def _take_up(self, future: Future, n_clips: int) -> None:
+        self._kept.note_shard(*future.result())
+        self._tick(n_clips)
+
+    def _isolate(self, clips: list[Clip]) -> None:
+        """Find out which clip of a shard kills its worker, reject it, embed the others.
+
+        Each is tried with nothing else on the cluster: Dask blames whatever a worker had
+        when it died.
+        """
+        import distributed
+
+        logger.warning(
+            "A worker was lost again and again on a shard of %d clips: trying them one by one.",
+            len(clips),
+        )
+        killers = {}
+        for clip in clips:
+            error = self._submit([clip], probe=True).exception()
+            if isinstance(error, distributed.KilledWorker):
+                killers[clip.clip_id] = "its decoder killed every worker that tried it"
+            elif error is not None:
+                raise error
+        self._kept.reject(killers)
+        innocent = [clip for clip in clips if clip.clip_id not in killers]
+        if innocent:
+            self._take_up(self._submit(innocent), len(innocent))
+        self._tick(len(killers))
+
+
+_held: dict[str, Embedder] = {}
+_holding = threading.Lock()
+
+
+def _embed_shard(
+    folder: Folder, embedder: Embedder, clips: list[Clip], *, probe: bool
+) -> tuple[str, ClipFrames]:
+    """Embed clips into one shard, on a worker; as a probe, only see whether it survives."""
+    with _holding:
+        # the first one that came stays: its network is built once for all tasks
+        embedder = _held.setdefault(embedder.fingerprint, embedder)
+    pieces = embed_clips(clips, embedder, workers=1)
+    if probe:
+        for _ in pieces:
+            pass
+        return "", []
+    kept = EmbeddingSet(folder, embedder.info)
+    written = kept.shard_of([clip.clip_id for clip in clips])
+    if written is not None:  # by a worker that was lost before it could say so
+        return written
+    with kept.new_shard() as shard:
+        for clip_id, frames in pieces:
+            shard.add(clip_id, frames)
+    return shard.name, shard.clips
+
+
+@contextmanager
+def _cluster(options: DaskOptions) -> Iterator[Client]:
+    """Yield a client of the cluster that the options name, or of one on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if options.scheduler:
+        try:
+            client = Client(options.scheduler, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise SoundxError(
+                f"There is no Dask scheduler at {options.scheduler}: {error}. Give its address, "
+                "--params=dask.scheduler=tcp://HOST:8786, or none for a cluster on this machine."
+            ) from error
+        with client:
+            if not client.nthreads():
+                logger.info("Waiting for workers of %s ...", options.scheduler)
+            yield client
+        return
+    wanted = options.workers or n_workers()
+    variables = {**dict.fromkeys(_ONE_THREAD_EACH, "1"), "DASK_LOGGING__DISTRIBUTED": "critical"}
+    settings = {
+        # Dask's own gives memory back after each task, and decoding takes 1.5 times as long
+        "distributed.nanny.pre-spawn-environ": variables,
+        "distributed.scheduler.allowed-failures": 2,
+    }
+    with (
+        _environment_as_it_was(),
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=wanted,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        # where one dies while it starts, its nanny gives up: another takes its place
+        cluster.adapt(minimum=wanted, maximum=wanted, interval="2s")
+        yield client
+
+
+@contextmanager
+def _environment_as_it_was() -> Iterator[None]:
+    """Undo what Dask does to this process's own environment when it starts workers."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)

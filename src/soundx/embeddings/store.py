@@ -1,0 +1,520 @@
+"""Embeddings kept by content: by clip id, in one folder for each embedder's fingerprint.
+
+Shards are Parquet files with ``clip_id``, ``frame`` and ``embedding``, written whole; the
+clips of a shard, with their numbers of frames, also stand in its footer, so that what is
+there is known without reading embeddings. A renamed or relabelled clip is found again, a
+changed clip or embedder is not. Memory does not grow with the embeddings that are kept: an
+index takes some 30 bytes a clip, and everything else is read and written in row groups.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from soundx.embedders.base import EmbedderInfo
+from soundx.errors import SoundxError
+from soundx.storage.folder import Folder
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+ROW_GROUP_FRAMES = 2048
+"""Frames read or written at a time: 8 MiB of YAMNet's."""
+COMPACT_SHARDS = 16
+"""So many small shards are merged."""
+COMPACT_FRAMES = 65_536
+"""Frames of a merged shard at most, unless one clip has more; half of it is small."""
+
+_OLD_S = 24 * 3600.0  # what a killed run left behind; a younger file may still be written
+_CLIPS_KEY = b"soundx.clips"
+_CURRENT = "current.json"
+_EMBEDDER = "embedder.json"
+_REJECTED = "rejected.json"
+_LAST_RUN = "last_run.json"
+_NETWORKS = "networks"
+
+ClipFrames = list[tuple[str, int]]
+"""Clips of a shard, in order, with their numbers of frames."""
+
+
+class _Index:
+    """Where each clip's frames are: shard, first row, number of rows; 32 bytes a clip."""
+
+    def __init__(self) -> None:
+        self.shards: list[str] = []
+        self._keys = np.empty(0, "S16")
+        self._places = np.empty((0, 3), np.int64)
+        self._waiting: list[tuple[npt.NDArray[Any], Int64]] = []
+
+    def add(self, shard: str, clips: ClipFrames) -> None:
+        counts = np.array([n_frames for _, n_frames in clips], np.int64)
+        starts = np.cumsum(counts) - counts
+        number = np.full(len(clips), len(self.shards))
+        self.shards.append(shard)
+        self._waiting.append((_keys(clip for clip, _ in clips), np.c_[number, starts, counts]))
+
+    def find(self, clip_ids: Iterable[str]) -> Int64:
+        """Return shard number, first row and rows of each clip; -1 where it is not kept."""
+        self._settle()
+        keys = _keys(clip_ids)
+        found = np.full((len(keys), 3), -1, np.int64)
+        if len(self._keys):
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            known = self._keys[at] == keys
+            found[known] = self._places[at[known]]
+        return found
+
+    def __len__(self) -> int:
+        self._settle()
+        return len(self._keys)
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
+        places = np.concatenate([self._places, *(places for _, places in self._waiting)])
+        # a clip may stand in two shards after a kill during merging: either will do
+        self._keys, first = np.unique(keys, return_index=True)
+        self._places = places[first]
+        self._waiting = []
+
+
+def _keys(clip_ids: Iterable[str]) -> npt.NDArray[Any]:
+    digests = b"".join(hashlib.blake2b(clip.encode(), digest_size=16).digest() for clip in clip_ids)
+    return np.frombuffer(digests, "S16")
+
+
+def _shard_name(clip_ids: Sequence[str]) -> str:
+    return f"{hashlib.sha256(json.dumps(list(clip_ids)).encode()).hexdigest()[:20]}.parquet"
+
+
+class ShardWriter:
+    """Writes one shard, row group by row group; nothing is there before its end.
+
+    Args:
+        path: Where to.
+        dim: Length of an embedding.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.clips: ClipFrames = []
+        self._dim = dim
+        self._held: list[tuple[str, int, Float32]] = []
+        self._n_held = 0
+        schema = pa.schema(
+            {
+                "clip_id": pa.string(),
+                "frame": pa.int32(),
+                "embedding": pa.list_(pa.float32(), dim),
+            }
+        )
+        # floats do not compress; plain pages are read back without a copy
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="none", use_dictionary=["clip_id"]
+        )
+
+    def add(self, clip_id: str, frames: Float32) -> None:
+        """Append frames of a clip [shape=(n_frames, dim)]; pieces of one follow each other.
+
+        Raises:
+            SoundxError: The embeddings have another length than the shard's.
+        """
+        if frames.shape[1] != self._dim:
+            raise SoundxError(
+                f"Embeddings of {frames.shape[1]} numbers do not belong here, where they "
+                f"have {self._dim}."
+            )
+        first = 0
+        if self.clips and self.clips[-1][0] == clip_id:
+            first = self.clips.pop()[1]
+        self.clips.append((clip_id, first + len(frames)))
+        self._held.append((clip_id, first, frames))
+        self._n_held += len(frames)
+        if self._n_held >= ROW_GROUP_FRAMES:
+            self._flush()
+
+    @property
+    def name(self) -> str:
+        """What the shard is called."""
+        return _shard_name([clip_id for clip_id, _ in self.clips])
+
+    def close(self) -> None:
+        """Write what is left, and the list of clips."""
+        self._flush()
+        self._writer.add_key_value_metadata({_CLIPS_KEY: json.dumps(self.clips).encode()})
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        values = np.concatenate([frames for _, _, frames in self._held])
+        counts = [len(frames) for _, _, frames in self._held]
+        owners = np.repeat([clip_id for clip_id, _, _ in self._held], counts)
+        numbers = [np.arange(first, first + len(f), dtype=np.int32) for _, first, f in self._held]
+        self._writer.write_table(
+            pa.table(
+                {
+                    "clip_id": pa.array(owners, pa.string()),
+                    "frame": np.concatenate(numbers),
+                    "embedding": pa.FixedSizeListArray.from_arrays(
+                        values.astype(np.float32, copy=False).ravel(), self._dim
+                    ),
+                }
+            ),
+            row_group_size=len(values),
+        )
+        self._held, self._n_held = [], 0
+
+
+class EmbeddingSet:
+    """All embeddings of one embedder.
+
+    Args:
+        folder: Where its shards are.
+        info: The embedder.
+    """
+
+    def __init__(self, folder: Folder, info: EmbedderInfo) -> None:
+        self.folder = folder
+        self.info = info
+        self._known: _Index | None = None
+
+    @property
+    def _index(self) -> _Index:
+        if self._known is None:
+            self._known = _Index()
+            for name in self._shards():
+                self._known.add(name, self._clips_of(name))
+        return self._known
+
+    def _shards(self) -> list[str]:
+        return [name for name in self.folder.names() if name.endswith(".parquet")]
+
+    def _clips_of(self, shard: str) -> ClipFrames:
+        with self.folder.open(shard) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        return [(clip_id, n_frames) for clip_id, n_frames in json.loads(metadata[_CLIPS_KEY])]
+
+    def __contains__(self, clip_id: str) -> bool:
+        return bool(self.holds([clip_id])[0])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def holds(self, clip_ids: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Tell of each clip whether its embeddings are here [shape=(n_clips,)]."""
+        return self._index.find(clip_ids)[:, 0] >= 0
+
+    def n_frames(self, clip_ids: Iterable[str]) -> Int64:
+        """Return the number of frames of each clip [shape=(n_clips,)].
+
+        Raises:
+            SoundxError: A clip has no embeddings here.
+        """
+        return self._find(list(clip_ids))[:, 2]
+
+    def frames(self, clip_ids: Sequence[str]) -> Float32:
+        """Return the frames of clips, one clip after the other, in the order asked for.
+
+        Returns:
+            Embeddings [shape=(n_frames, dim), dtype=float32].
+
+        Raises:
+            SoundxError: A clip has no embeddings here.
+        """
+        unique = list(dict.fromkeys(clip_ids))
+        counts = self.n_frames(unique)
+        out = np.empty((int(counts.sum()), self.info.dim), np.float32)
+        ends = np.cumsum(counts)
+        filled = ends - counts
+        for owners, frames in self.iter_frames(unique):
+            for owner in np.unique(owners):
+                mine = frames[owners == owner]
+                out[filled[owner] : filled[owner] + len(mine)] = mine
+                filled[owner] += len(mine)
+        if len(unique) == len(clip_ids):
+            return out
+        where = {clip: slice(e - n, e) for clip, e, n in zip(unique, ends, counts, strict=True)}
+        return np.concatenate([out[where[clip]] for clip in clip_ids])
+
+    def iter_frames(
+        self,
+        clip_ids: Sequence[str],
+        *,
+        max_frames: int = ROW_GROUP_FRAMES,
+        shuffle: np.random.Generator | None = None,
+    ) -> Iterator[tuple[Int64, Float32]]:
+        """Yield all frames of clips, some at a time, as they lie in the shards.
+
+        Args:
+            clip_ids: The clips, each once.
+            max_frames: About how many frames to yield at a time.
+            shuffle: Draws another order of row groups; without it a clip's frames come in
+                their order.
+
+        Yields:
+            The position in ``clip_ids`` that each frame belongs to [shape=(n_frames,)], and
+            the frames [shape=(n_frames, dim), dtype=float32]. A clip may be spread over
+            several yields.
+
+        Raises:
+            SoundxError: A clip has no embeddings here.
+        """
+        places = self._find(clip_ids)
+        groups = self._row_groups(places)
+        if shuffle is not None:
+            groups = [groups[i] for i in shuffle.permutation(len(groups))]
+        owners: list[Int64] = []
+        held: list[Float32] = []
+        n_held = 0
+        for shard, number, first, clips in groups:
+            data = self._read_row_group(shard, number)
+            starts = np.maximum(places[clips, 1] - first, 0)
+            counts = np.minimum(places[clips, 1] + places[clips, 2] - first, len(data)) - starts
+            ends = np.cumsum(counts)
+            rows = np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
+            owners.append(np.repeat(clips, counts))
+            held.append(data if len(rows) == len(data) else data[rows])
+            n_held += len(rows)
+            if n_held >= max_frames:
+                yield np.concatenate(owners), np.concatenate(held)
+                owners, held, n_held = [], [], 0
+        if held:
+            yield np.concatenate(owners), np.concatenate(held)
+
+    def _row_groups(self, places: Int64) -> list[tuple[str, int, int, Int64]]:
+        """Return (shard, row group, its first row, positions of the clips that lie in it)."""
+        groups: list[tuple[str, int, int, Int64]] = []
+        if not len(places):
+            return groups
+        order = np.lexsort((places[:, 1], places[:, 0]))
+        numbers, firsts = np.unique(places[order, 0], return_index=True)
+        for number, mine in zip(numbers, np.split(order, firsts[1:]), strict=True):
+            shard = self._index.shards[number]
+            starts = places[mine, 1]
+            ends = starts + places[mine, 2]
+            with self.folder.open(shard) as file:
+                metadata = pq.ParquetFile(file).metadata
+            first = 0
+            for group in range(metadata.num_row_groups):
+                size = metadata.row_group(group).num_rows
+                low = np.searchsorted(ends, first, side="right")
+                high = np.searchsorted(starts, first + size, side="left")
+                if low < high:
+                    groups.append((shard, group, first, mine[low:high]))
+                first += size
+        return groups
+
+    def _read_row_group(self, shard: str, number: int) -> Float32:
+        with self.folder.open(shard) as file:
+            table = pq.ParquetFile(file).read_row_group(number, columns=["embedding"])
+        flat = table.column("embedding").combine_chunks().flatten()
+        return np.asarray(flat).reshape(-1, self.info.dim)
+
+    def _find(self, clip_ids: Sequence[str]) -> Int64:
+        places = self._index.find(clip_ids)
+        missing = np.flatnonzero(places[:, 0] < 0)
+        if len(missing):
+            raise SoundxError(
+                f"{len(missing)} clips have no embeddings by {self.info.name} in {self.folder}, "
+                f"for example {clip_ids[missing[0]][:12]}... "
+                "Run: kedro run --pipelines=preprocessing"
+            )
+        return places
+
+    @contextmanager
+    def new_shard(self) -> Iterator[ShardWriter]:
+        """Yield a writer; what it was given is there, as one shard, when the block ends."""
+        with self.folder.new_file(".parquet") as new:
+            writer = ShardWriter(new.path, self.info.dim)
+            yield writer
+            writer.close()
+            new.name = writer.name
+        self.note_shard(new.name, writer.clips)
+
+    def note_shard(self, name: str, clips: ClipFrames) -> None:
+        """Take up a shard that was written elsewhere."""
+        if self._known is not None:
+            self._known.add(name, clips)
+
+    def shard_of(self, clip_ids: Sequence[str]) -> tuple[str, ClipFrames] | None:
+        """Return name and clips of the shard that holds just these clips, if there is one."""
+        name = _shard_name(clip_ids)
+        return (name, self._clips_of(name)) if self.folder.exists(name) else None
+
+    def add_shard(self, clips: Mapping[str, Float32]) -> None:
+        """Write the frames of clips as one shard, whole or not at all.
+
+        Args:
+            clips: Frames by clip id [shape=(n_frames, dim), dtype=float32].
+        """
+        with self.new_shard() as shard:
+            for clip_id, frames in clips.items():
+                shard.add(clip_id, frames)
+
+    def compact(self) -> int:
+        """Merge small shards where there are many; return how many went into larger ones.
+
+        Killed at any moment, nothing is lost: a merged shard is whole before the small ones
+        go, and frames that stand in two shards do no harm.
+        """
+        small = [
+            (name, clips)
+            for name, clips in ((name, self._clips_of(name)) for name in self._shards())
+            if sum(n for _, n in clips) < COMPACT_FRAMES // 2
+        ]
+        if len(small) < COMPACT_SHARDS:
+            return 0
+        batch: list[str] = []
+        n_frames = 0
+        for name, clips in small:
+            count = sum(n for _, n in clips)
+            if batch and n_frames + count > COMPACT_FRAMES:
+                self._merge(batch, None)
+                batch, n_frames = [], 0
+            batch.append(name)
+            n_frames += count
+        self._merge(batch, None)
+        self._known = None
+        return len(small)
+
+    def keep_only(self, clip_ids: Collection[str]) -> int:
+        """Remove the embeddings of all other clips; return how many clips that were."""
+        wanted = set(clip_ids)
+        removed = 0
+        for name in self._shards():
+            clips = [clip for clip, _ in self._clips_of(name)]
+            gone = [clip for clip in clips if clip not in wanted]
+            if len(gone) == len(clips):
+                self.folder.remove(name)
+            elif gone:
+                self._merge([name], wanted)
+            removed += len(gone)
+        self._known = None
+        self.folder.remove_partial(_OLD_S)
+        return removed
+
+    def _merge(self, shards: Sequence[str], wanted: Collection[str] | None) -> None:
+        seen: set[str] = set()
+        with self.folder.new_file(".parquet") as new:
+            writer = ShardWriter(new.path, self.info.dim)
+            for shard in shards:
+                clips = self._clips_of(shard)
+                keep = {c for c, _ in clips if c not in seen and (wanted is None or c in wanted)}
+                seen |= keep
+                for clip_id, frames in self._read_clips(shard, clips):
+                    if clip_id in keep:
+                        writer.add(clip_id, frames)
+            writer.close()
+            new.name = writer.name
+        for shard in shards:
+            if shard != new.name:
+                self.folder.remove(shard)
+
+    def _read_clips(self, shard: str, clips: ClipFrames) -> Iterator[tuple[str, Float32]]:
+        """Yield a shard's clips in pieces, one row group in memory."""
+        with self.folder.open(shard) as file:
+            groups = pq.ParquetFile(file)
+            left = iter(clips)
+            clip_id, remaining = "", 0
+            for number in range(groups.metadata.num_row_groups):
+                table = groups.read_row_group(number, columns=["embedding"])
+                flat = table.column("embedding").combine_chunks().flatten()
+                data = np.asarray(flat).reshape(-1, self.info.dim)
+                while len(data):
+                    if not remaining:
+                        clip_id, remaining = next(left)
+                    yield clip_id, data[:remaining]
+                    taken = min(remaining, len(data))
+                    remaining -= taken
+                    data = data[taken:]
+
+    @property
+    def rejected(self) -> dict[str, str]:
+        """Clips that cannot be embedded, and why: their decoder died of them."""
+        if not self.folder.exists(_REJECTED):
+            return {}
+        return dict(self.folder.read_json(_REJECTED))
+
+    def reject(self, clips: Mapping[str, str]) -> None:
+        """Note clips that cannot be embedded, with reasons."""
+        self.folder.write_json(_REJECTED, {**self.rejected, **clips})
+
+
+class EmbeddingStore:
+    """The sets of all embedders that were ever used on a project.
+
+    Args:
+        folder: Where they are, one sub-folder each.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    @property
+    def networks(self) -> Folder:
+        """Where networks made for this project are kept, and found by a cluster's workers."""
+        return self.folder.sub(_NETWORKS)
+
+    def of(self, info: EmbedderInfo) -> EmbeddingSet:
+        """Return the set of an embedder, made where it is missing.
+
+        Raises:
+            SoundxError: The folder of that fingerprint belongs to another embedder.
+        """
+        sub = self.folder.sub(info.fingerprint)
+        if sub.exists(_EMBEDDER):
+            known = EmbedderInfo(**sub.read_json(_EMBEDDER))
+            if known != info:
+                raise SoundxError(f"{sub} was made by {known}, not by {info}: move it away.")
+        else:
+            sub.write_json(_EMBEDDER, info.to_dict())
+        return EmbeddingSet(sub, info)
+
+    def sets(self) -> list[EmbeddingSet]:
+        """Return the sets of all embedders."""
+        folders = (self.folder.sub(name) for name in self.folder.names() if "." not in name)
+        return [
+            EmbeddingSet(sub, EmbedderInfo(**sub.read_json(_EMBEDDER)))
+            for sub in folders
+            if sub.exists(_EMBEDDER)
+        ]
+
+    @property
+    def current(self) -> EmbeddingSet:
+        """The set that the last preprocessing run filled.
+
+        Raises:
+            SoundxError: There is none yet.
+        """
+        if not self.folder.exists(_CURRENT):
+            raise SoundxError(
+                f"There are no embeddings in {self.folder} yet. "
+                "Run: kedro run --pipelines=preprocessing"
+            )
+        return self.of(EmbedderInfo(**self.folder.read_json(_CURRENT)))
+
+    def set_current(self, info: EmbedderInfo) -> None:
+        """Note which set the last preprocessing run filled."""
+        self.folder.write_json(_CURRENT, info.to_dict())
+
+    @property
+    def last_run(self) -> dict[str, Any]:
+        """What the last preprocessing run did; empty where there was none."""
+        if not self.folder.exists(_LAST_RUN):
+            return {}
+        return dict(self.folder.read_json(_LAST_RUN))
+
+    def note_run(self, report: Mapping[str, Any]) -> None:
+        """Keep what a preprocessing run did."""
+        self.folder.write_json(_LAST_RUN, dict(report))

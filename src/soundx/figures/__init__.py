@@ -1,0 +1,1 @@
+"""Every drawing, once: nodes save them and the viewer shows them."""

@@ -1,0 +1,46 @@
+"""A bounded parallel map that keeps order, and how many processors there are for it."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def n_workers() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_in_threads(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    in_flight_per_worker: int = 8,
+) -> Iterator[Result]:
+    """Apply a function in threads; yield results in order, only a few ahead in memory.
+
+    For work that releases the GIL: reading, hashing, decoding, resampling. The first
+    exception is raised in its turn, and what is still waiting is dropped.
+    """
+    workers = workers or n_workers()
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="soundx") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= workers * in_flight_per_worker:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

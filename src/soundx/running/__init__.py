@@ -1,0 +1,1 @@
+"""What surrounds a Kedro run: hooks, catalog, messages for people, tracking, notebooks."""

@@ -1,0 +1,61 @@
+"""Catalog and parameters of an environment without a Kedro session, for a page or a command."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from dotenv import load_dotenv
+from kedro.config import AbstractConfigLoader, MissingConfigException, OmegaConfigLoader
+from kedro.framework.context.context import _convert_paths_to_absolute_posix
+from kedro.io import DataCatalog
+from omegaconf.resolvers import oc
+
+from soundx.storage.s3 import use_settings
+
+# a loader registers its resolvers (globals, runtime_params) for the whole process
+_LOADING = threading.Lock()
+
+
+def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
+    """Return the catalog of an environment.
+
+    Args:
+        project: The folder with ``conf/``.
+        env: Environment; ``local`` where none is named, as in ``kedro run``.
+    """
+    with _LOADING:
+        loader = _loader(project, env)
+        read_s3_settings(loader, project)
+        entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
+        return DataCatalog.from_config(entries, _credentials(loader))
+
+
+def read_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
+    """Return the parameters of an environment, as they stand in ``conf/``."""
+    with _LOADING:
+        return dict(_loader(project, env)["parameters"])
+
+
+def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
+    return OmegaConfigLoader(
+        conf_source=str(project / "conf"),
+        env=env or "local",
+        base_env="base",
+        default_run_env="local",
+        custom_resolvers={"oc.env": oc.env},
+    )
+
+
+def read_s3_settings(loader: AbstractConfigLoader, project: Path) -> None:
+    """Read ``.env``, then ``s3`` of ``globals.yml`` and of ``credentials.yml``."""
+    load_dotenv(project / ".env")
+    use_settings(loader["globals"].get("s3"), _credentials(loader).get("s3"))
+
+
+def _credentials(loader: AbstractConfigLoader) -> dict[str, Any]:
+    try:
+        return dict(loader["credentials"])
+    except MissingConfigException:
+        return {}

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from soundx.classifier.bundle import Classifier
+from soundx.embedders import load_embedder
+from soundx.errors import SoundxError
+from soundx.labels import GENERAL, LabelTree
+from soundx.modelling.heads import TrainingOptions, build_head, clip_probabilities
+from soundx.modelling.joint import TrainedHeads
+
+NESTED = [("A_1", "A"), ("A_2", "A"), ("B", "B"), ("C_1", "C"), ("C_2", "C"), ("C_3", "C")]
+FLAT = [("cat", "cat"), ("dog", "dog")]
+
+
+def untrained(embedder, pairs) -> TrainedHeads:
+    import keras
+
+    keras.utils.set_random_seed(7)
+    tree = LabelTree.build(pairs)
+    mean, variance = np.zeros(embedder.dim, np.float32), np.full(embedder.dim, 9.0, np.float32)
+    models = {
+        head: build_head(
+            embedder.dim, len(classes), TrainingOptions(), mean=mean, variance=variance
+        )
+        for head, classes in tree.heads.items()
+    }
+    return TrainedHeads(
+        tree, models, embedder.info, {}, {}, np.zeros(0, np.uint64), {}, version="v1"
+    )
+
+
+def check(embedder, heads, rng):
+    from soundx.classifier.export import export_classifier
+
+    classifier = export_classifier(embedder, heads)
+    assert classifier.version == "v1"
+    assert classifier.labels == heads.tree.labels
+    for n_samples in (1, 800, 15_600, 15_601, 50_000, 800):
+        clip = (0.1 * rng.standard_normal(n_samples)).astype(np.float32)
+        frames = embedder.embed([clip])[0]
+        expected = heads.predict(frames, np.array([len(frames)]))[0]
+        found = classifier.predict(clip)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        assert found.sum() == pytest.approx(1.0, abs=1e-5)
+        for head, model in heads.models.items():
+            expected = clip_probabilities(model, frames, np.array([len(frames)]))[0]
+            np.testing.assert_allclose(classifier.predict_head(head, clip), expected, atol=1e-3)
+    return classifier
+
+
+@pytest.mark.parametrize("pairs", [NESTED, FLAT])
+def test_tflite_gives_the_keras_answer_at_any_length(rng, pairs):
+    embedder = load_embedder("logmel")
+    classifier = check(embedder, untrained(embedder, pairs), rng)
+    assert classifier.predict([]).shape == (len(pairs),)
+    with pytest.raises(SoundxError, match="one dimension"):
+        classifier.predict(np.zeros((2, 2)))
+    with pytest.raises(SoundxError, match="no head"):
+        classifier.predict_head("nope", np.zeros(5))
+
+
+def test_a_level_is_part_of_what_is_served(rng):
+    embedder = load_embedder("logmel", level_dbfs=-23)
+    classifier = check(embedder, untrained(embedder, FLAT), rng)
+    clip = (0.2 * rng.standard_normal(20_000)).astype(np.float32).clip(-1, 1)
+    np.testing.assert_allclose(classifier.predict(clip), classifier.predict(clip / 10), atol=1e-4)
+
+
+@pytest.mark.yamnet
+def test_yamnet_is_served_as_it_was_trained_on(rng, yamnet_folder):
+    embedder = load_embedder("yamnet", yamnet_handle=yamnet_folder)
+    check(embedder, untrained(embedder, NESTED), rng)
+
+
+def test_heads_of_another_embedder_are_refused():
+    from soundx.classifier.export import export_classifier
+
+    embedder = load_embedder("logmel")
+    heads = untrained(embedder, FLAT)
+    other = dataclasses.replace(heads, embedder=dataclasses.replace(embedder.info, fingerprint="x"))
+    with pytest.raises(SoundxError, match="trained on"):
+        export_classifier(embedder, other)
+
+
+def test_an_answer_of_nan_is_noticed(rng):
+    from soundx.classifier.export import export_classifier
+    from soundx.classifier.parity import largest_difference
+
+    embedder = load_embedder("logmel")
+    heads = untrained(embedder, FLAT)
+    classifier = export_classifier(embedder, heads)
+    head = heads.models[GENERAL]
+    head.set_weights([np.full_like(w, np.nan) for w in head.get_weights()])
+    clip = np.zeros(16_000, np.float32)
+    assert np.isnan(largest_difference(classifier, heads, [(clip, embedder.embed([clip])[0])]))
+
+
+def test_half_a_classifier_is_refused():
+    with pytest.raises(SoundxError, match=r"labels\.json missing"):
+        Classifier({"soundx.tflite": b""})

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from soundx.audio.decoding import inspect_clip
+from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions, scan_clips
+from soundx.clips.raw import RawClips
+from soundx.errors import SoundxError
+
+OPTIONS = IngestionOptions()
+
+
+def scan(folder, options=OPTIONS):
+    manifest, rejected = scan_clips(RawClips(folder), options)
+    assert not set(manifest["path"]) & set(rejected["path"])
+    return manifest.set_index("path"), dict(zip(rejected["path"], rejected["reason"], strict=True))
+
+
+def test_folders_name_label_and_category(write_clip, tmp_path):
+    write_clip("NATURAL_WATER_OCEAN/a.wav", rate_hz=8000, channels=2)
+    write_clip("siren/sub/b.flac")
+    manifest, rejected = scan(tmp_path)
+    assert list(manifest.reset_index()[list(MANIFEST_DTYPES)].dtypes.astype(str)) == list(
+        MANIFEST_DTYPES.values()
+    )
+    ocean = manifest.loc["NATURAL_WATER_OCEAN/a.wav"]
+    assert (ocean["label"], ocean["category"]) == ("NATURAL_WATER_OCEAN", "NATURAL")
+    assert (ocean["sample_rate_hz"], ocean["channels"], ocean["format"]) == (8000, 2, "WAV/PCM_16")
+    assert ocean["duration_s"] == 0.5
+    assert ocean["group"] == ocean["clip_id"]
+    siren = manifest.loc["siren/sub/b.flac"]
+    assert (siren["label"], siren["category"]) == ("siren", "siren")
+    assert rejected == {}
+
+
+def test_metadata_overrides_folders_and_brings_group_and_fold(write_clip, tmp_path):
+    write_clip("A/1.wav")
+    write_clip("A/2.wav")
+    write_clip("loose.wav")
+    (tmp_path / "metadata.csv").write_text(
+        "\ufefffilename,label,category,group,fold\n"
+        "A/1.wav,dog,animals,rec1,3\n./loose.wav,cat,animals,,\nA/9.wav,dog,,,\n",
+        encoding="utf-8",
+    )
+    manifest, _ = scan(tmp_path)
+    first = manifest.loc["A/1.wav"]
+    assert tuple(first[["label", "category", "group", "fold"]]) == ("dog", "animals", "rec1", 3)
+    assert manifest.loc["A/2.wav", "label"] == "A"
+    assert manifest.loc["loose.wav", "label"] == "cat"
+    assert pd.isna(manifest.loc["loose.wav", "fold"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("name,label\na,b\n", "no 'filename'"), ("filename,label\na,b\na,c\n", "twice")],
+)
+def test_unusable_metadata_is_said(write_clip, tmp_path, text, message):
+    write_clip("A/1.wav")
+    (tmp_path / "metadata.csv").write_text(text)
+    with pytest.raises(SoundxError, match=message):
+        scan(tmp_path)
+
+
+def test_duplicates_of_one_label_are_kept_once_and_reported(write_clip, tmp_path):
+    first = write_clip("A/1.wav")
+    shutil.copy(first, tmp_path / "A/2.wav")
+    write_clip("B/3.wav")
+    manifest, rejected = scan(tmp_path)
+    assert list(manifest.index) == ["A/1.wav", "B/3.wav"]
+    assert rejected == {"A/2.wav": "a duplicate of A/1.wav"}
+
+
+def test_the_same_bytes_under_two_labels_are_rejected_on_both_sides(write_clip, tmp_path):
+    first = write_clip("A/1.wav")
+    write_clip("B/3.wav")
+    shutil.copy(first, tmp_path / "B/2.wav")
+    manifest, rejected = scan(tmp_path)
+    assert list(manifest.index) == ["B/3.wav"]
+    assert rejected.keys() == {"A/1.wav", "B/2.wav"}
+    assert "B/2.wav ('B')" in rejected["A/1.wav"]
+
+
+def test_everything_found_is_in_the_manifest_or_rejected_with_a_reason(write_clip, tmp_path):
+    write_clip("A/1.wav")
+    write_clip("loose.wav")
+    (tmp_path / "A/empty.wav").touch()
+    (tmp_path / "A/notes.txt").write_text("a note")
+    (tmp_path / "A/.hidden.wav").write_bytes(b"x")
+    manifest, rejected = scan(tmp_path)
+    assert list(manifest.index) == ["A/1.wav"]
+    assert rejected == {
+        "loose.wav": "not in a label's folder, and metadata.csv gives it no label",
+        "A/empty.wav": "empty file: 0 bytes",
+        "A/notes.txt": "not a sound: it is a text file",
+        "A/.hidden.wav": "a hidden file",
+    }
+
+
+def test_evaluation_folders_are_set_apart(write_clip, tmp_path):
+    trained = write_clip("A/1.wav")
+    write_clip(":TEST_field/A/2.wav")
+    write_clip(":TEST_field/3.wav")
+    shutil.copy(trained, tmp_path / ":TEST_field/A/copy.wav")
+    manifest, rejected = scan(tmp_path)
+    assert dict(manifest["evaluation_only"]) == {"A/1.wav": False, ":TEST_field/A/2.wav": True}
+    assert manifest["label"].tolist() == ["A", "A"]
+    assert rejected[":TEST_field/A/copy.wav"] == "a duplicate of A/1.wav"
+
+
+def test_lengths_can_be_limited(write_clip, tmp_path):
+    for seconds in (0.1, 0.5, 3.0):
+        write_clip(f"A/{seconds}.wav", seconds=seconds)
+    options = IngestionOptions(min_duration_s=0.2, max_duration_s=2.0)
+    manifest, rejected = scan(tmp_path, options)
+    assert list(manifest.index) == ["A/0.5.wav"]
+    assert rejected == {"A/0.1.wav": "too short: 0.100 s", "A/3.0.wav": "too long: 3.0 s"}
+
+
+def test_an_empty_folder_says_how_to_begin(tmp_path):
+    with pytest.raises(SoundxError, match="--env=demo"):
+        scan(tmp_path)
+
+
+def test_nothing_usable_says_why(tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A/a.wav").write_text("no sound")
+    with pytest.raises(SoundxError, match="text file"):
+        scan(tmp_path)
+
+
+def test_an_unchanged_file_is_not_read_again(write_clip, tmp_path, monkeypatch):
+    write_clip("A/1.wav", seconds=0.5)
+    write_clip("A/2.wav", seconds=3.0)
+    (tmp_path / "A/text.wav").write_text("no sound")
+    first, rejected = scan(tmp_path)
+    read = []
+    monkeypatch.setattr(
+        "soundx.clips.manifest.inspect_clip",
+        lambda path: read.append(path.name) or inspect_clip(path),
+    )
+    again, rejected_again = scan(tmp_path)
+    assert read == []
+    pd.testing.assert_frame_equal(again, first)
+    assert rejected_again == rejected
+    # what a clip is called and may be is asked anew each time
+    (tmp_path / "metadata.csv").write_text("filename,label\nA/1.wav,OTHER\n")
+    manifest, rejected = scan(tmp_path, IngestionOptions(max_duration_s=1.0))
+    assert manifest["label"].to_dict() == {"A/1.wav": "OTHER"}
+    assert rejected["A/2.wav"] == "too long: 3.0 s"
+    assert read == []
+    write_clip("A/1.wav", seconds=0.7)
+    shutil.copy(tmp_path / "A/2.wav", tmp_path / "A/text.wav")
+    manifest, _ = scan(tmp_path)
+    assert sorted(read) == ["1.wav", "text.wav"]
+    assert manifest.loc["A/1.wav", "duration_s"] == pytest.approx(0.7)
+
+
+def test_a_folder_that_cannot_be_written_is_scanned_all_the_same(write_clip, tmp_path, caplog):
+    write_clip("A/1.wav")
+    (tmp_path / ".soundx").write_text("in the way")
+    manifest, _ = scan(tmp_path)
+    assert list(manifest.index) == ["A/1.wav"]
+    assert "cannot be remembered" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_what_ffmpeg_was_missing_for_is_tried_again(write_clip, tmp_path, monkeypatch):
+    wav = write_clip("A/1.wav")
+    command = ["ffmpeg", "-v", "error", "-i", str(wav), str(tmp_path / "A/2.m4a")]
+    subprocess.run(command, check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.which", lambda _: None)
+        _, rejected = scan(tmp_path)
+        assert "needs ffmpeg" in rejected["A/2.m4a"]
+    manifest, rejected = scan(tmp_path)
+    assert "A/2.m4a" in manifest.index
+    assert rejected == {}

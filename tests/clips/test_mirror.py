@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+
+from soundx.clips.ledger import KEPT_BY_SOUNDX
+from soundx.clips.mirror import MirrorOptions, mirror, refused_keys
+from soundx.clips.source import FolderSource, SourceObject
+from soundx.errors import SoundxError
+
+WHATEVER_WENT = MirrorOptions(force=True)
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and KEPT_BY_SOUNDX not in path.parts
+    }
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    for name in ("A/1.wav", "A/2.wav", "B/deep/3.wav"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() * 100)
+    return folder
+
+
+def test_new_changed_and_gone_files_are_followed(source, tmp_path):
+    root = tmp_path / "raw"
+    assert mirror(FolderSource(source), root).fetched == 3
+    assert tree(root) == tree(source)
+    (source / "A/1.wav").write_bytes(b"changed")
+    (source / "B/deep/3.wav").unlink()
+    (source / "C").mkdir()
+    (source / "C/4.wav").write_bytes(b"new")
+    report = mirror(FolderSource(source), root, WHATEVER_WENT)
+    assert (report.fetched, report.unchanged, report.removed) == (2, 1, 1)
+    assert tree(root) == tree(source)
+    assert not (root / "B").exists()
+
+
+def test_nothing_changed_nothing_read(source, tmp_path, monkeypatch):
+    root = tmp_path / "raw"
+    mirror(FolderSource(source), root)
+    monkeypatch.setattr(FolderSource, "fetch", None)
+    assert mirror(FolderSource(source), root).unchanged == 3
+
+
+def test_a_file_of_somebody_else_is_never_touched(source, tmp_path):
+    root = tmp_path / "raw"
+    (root / "A").mkdir(parents=True)
+    (root / "A/mine.wav").write_bytes(b"mine")
+    (root / "A/1.wav").write_bytes(b"mine too, under the same name")
+    report = mirror(FolderSource(source), root)
+    assert report.refused == [("A/1.wav", "a file of yours stands in its place")]
+    assert refused_keys(root) == report.refused
+    for path in source.rglob("*.wav"):
+        path.unlink()
+    mirror(FolderSource(source), root, WHATEVER_WENT)
+    assert tree(root) == {"A/mine.wav": b"mine", "A/1.wav": b"mine too, under the same name"}
+
+
+def test_a_mirrored_file_that_was_changed_here_is_kept_when_its_source_goes(source, tmp_path):
+    root = tmp_path / "raw"
+    mirror(FolderSource(source), root)
+    (root / "A/1.wav").write_bytes(b"edited here")
+    (source / "A/1.wav").unlink()
+    mirror(FolderSource(source), root, WHATEVER_WENT)
+    assert (root / "A/1.wav").read_bytes() == b"edited here"
+
+
+def test_a_mirrored_file_that_was_lost_here_comes_back(source, tmp_path):
+    root = tmp_path / "raw"
+    mirror(FolderSource(source), root)
+    (root / "A/1.wav").unlink()
+    assert mirror(FolderSource(source), root).fetched == 1
+    assert tree(root) == tree(source)
+
+
+def test_a_broken_off_run_leaves_whole_files_and_goes_on(source, tmp_path, monkeypatch):
+    root = tmp_path / "raw"
+    fetch = FolderSource.fetch
+
+    def break_off(self, key, target):
+        if key == "B/deep/3.wav":
+            target.write_bytes(b"half")
+            raise KeyboardInterrupt
+        fetch(self, key, target)
+
+    monkeypatch.setattr(FolderSource, "fetch", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        mirror(FolderSource(source), root)
+    assert tree(root).items() <= tree(source).items()
+    monkeypatch.undo()
+    mirror(FolderSource(source), root)
+    assert tree(root) == tree(source)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "../out.wav",
+        "/etc/out.wav",
+        "A/../../out.wav",
+        "A\\out.wav",
+        "A/\x07.wav",
+        "A//b.wav",
+        "./a",
+        "C:/out.wav",
+        f"{KEPT_BY_SOUNDX}/ledger.sqlite",
+        "A/" + "x" * 300,
+        "",
+    ],
+)
+def test_hostile_names_are_refused_and_reported(tmp_path, key):
+    class Hostile:
+        name = "a hostile source"
+
+        def list_objects(self):
+            yield SourceObject(key, 1, "1")
+
+        def fetch(self, key, target):
+            target.write_bytes(b"x")
+
+    root = tmp_path / "in" / "raw"
+    report = mirror(Hostile(), root)
+    assert [refused for refused, _ in report.refused] == [key]
+    assert tree(tmp_path / "in") == {}
+
+
+def test_a_missing_source_is_said(tmp_path):
+    with pytest.raises(SoundxError, match="is not a folder"):
+        FolderSource(tmp_path / "nowhere")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import dataclasses
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from counting import Counting, assert_holds_all, job, write_clips
+
+from soundx.embedders import load_embedder
+from soundx.embeddings.filling import EmbeddingOptions, fill
+from soundx.embeddings.store import EmbeddingStore
+from soundx.storage.folder import Folder
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def clips(tmp_path):
+    write_clips(tmp_path / "clips", range(1600, 1640))
+    return tmp_path / "clips"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EmbeddingStore(Folder(str(tmp_path / "store")))
+
+
+def test_a_clip_is_never_embedded_twice(clips, store, tmp_path):
+    report = fill(store, job(clips))
+    assert (report["clips"], report["embedded"], report["cache_hits"]) == (40, 40, 0)
+    assert report["embedder"] == "counting"
+    assert report["fingerprint"] == Counting().fingerprint
+    assert report["clips_per_s"] == pytest.approx(40 / report["seconds"])
+    assert report["times_real_time"] == pytest.approx(40.0 / report["seconds"])
+    assert report["hours"] == pytest.approx(40 / 3600)
+    assert store.last_run == report
+    write_clips(tmp_path / "more", [1700])
+    (tmp_path / "more" / "1700.wav").rename(clips / "1700.wav")
+    again = fill(store, job(clips))
+    assert (again["clips"], again["embedded"], again["cache_hits"]) == (41, 1, 40)
+    nothing = fill(store, job(clips))
+    assert (nothing["embedded"], nothing["cache_hits"]) == (0, 41)
+    assert nothing["clips_per_s"] is None
+    assert_holds_all(tmp_path / "store", clips)
+
+
+def test_content_decides_not_names(clips, store):
+    """A clip under another path, or twice under two, costs nothing."""
+    first = job(clips)
+    fill(store, first)
+    moved = first.clips.assign(path=first.clips["path"].to_numpy()[::-1])
+    assert fill(store, dataclasses.replace(first, clips=moved))["embedded"] == 0
+    changed = first.clips.assign(clip_id=["new", *first.clips["clip_id"][1:]])
+    assert fill(store, dataclasses.replace(first, clips=changed))["embedded"] == 1
+
+
+def test_another_front_end_is_another_store(clips, store):
+    plain = load_embedder("logmel")
+    levelled = load_embedder("logmel", level_dbfs=-23.0)
+    for embedder in (plain, levelled):
+        report = fill(store, dataclasses.replace(job(clips), embedder=embedder))
+        assert report["embedded"] == 40
+        assert store.current.info == embedder.info
+    assert len(store.sets()) == 2
+
+
+def test_garbage_goes_only_when_asked(clips, store):
+    everything = job(clips)
+    fill(store, everything)
+    fewer = dataclasses.replace(everything, clips=everything.clips.head(10))
+    fill(store, fewer)
+    assert len(store.current) == 40
+    options = EmbeddingOptions(clips_per_shard=8, collect_garbage=True)
+    fill(store, dataclasses.replace(fewer, options=options))
+    assert len(store.current) == 10
+    assert fill(store, everything)["embedded"] == 30
+
+
+def test_long_clips_have_shards_of_their_own(clips, store):
+    long = job(clips)
+    fill(store, dataclasses.replace(long, clips=long.clips.head(5).assign(duration_s=36_000.0)))
+    names = store.folder.sub(Counting().fingerprint).names()
+    assert sum(name.endswith(".parquet") for name in names) == 5
+
+
+def run_and_kill(command, lines, after):
+    """Start, kill -9 after so many clips; return (clips embedded, whether it ended first)."""
+    process = subprocess.Popen([sys.executable, str(HERE / "counting.py"), *command])
+    try:
+        heard = []
+        while len(heard) < after:
+            heard.append(lines.take()[1])
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    return heard + [n for _, n in lines.take_what_is_there()]
+
+
+def test_killed_twenty_times_it_goes_on_from_the_last_whole_shard(tmp_path, pipe, rng):
+    clips, folder = tmp_path / "clips", tmp_path / "store"
+    write_clips(clips, range(1600, 2600))
+    path, lines = pipe
+    times: Counter[int] = Counter()
+    for _ in range(20):
+        whole = EmbeddingStore(Folder(str(folder))).of(Counting().info)
+        before = {n for n in range(1600, 2600) if f"{n}.wav" in whole}
+        after = int(rng.integers(1, 40))
+        heard = run_and_kill([str(clips), str(folder), path], lines, after)
+        assert not before & set(heard), "clips of a whole shard were embedded again"
+        times.update(heard)
+    assert times.total() > 200
+    lines.widen()
+    last = [sys.executable, str(HERE / "counting.py"), str(clips), str(folder), path]
+    subprocess.run(last, check=True)
+    times.update(n for _, n in lines.take_what_is_there())
+    assert set(times) == set(range(1600, 2600))
+    assert_holds_all(folder, clips)

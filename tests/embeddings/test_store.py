@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from soundx.embedders import EmbedderInfo
+from soundx.embeddings import store
+from soundx.embeddings.store import EmbeddingStore
+from soundx.errors import SoundxError
+from soundx.storage.folder import Folder
+
+INFO = EmbedderInfo("test", "test-1", 4, 0.96, 0.48)
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    if request.param == "local":
+        return Folder(str(tmp_path / "store"))
+    return Folder(f"memory://store-{tmp_path.name}")
+
+
+def clips(rng, **counts):
+    return {name: rng.standard_normal((n, 4)).astype(np.float32) for name, n in counts.items()}
+
+
+def shards(folder):
+    return [name for name in folder.sub("test-1").names() if name.endswith(".parquet")]
+
+
+def assert_holds(folder, expected):
+    kept = EmbeddingStore(folder).of(INFO)
+    assert len(kept) == len(expected)
+    for name, frames in expected.items():
+        np.testing.assert_array_equal(kept.frames([name]), frames)
+
+
+def test_frames_come_back_in_the_order_asked_for(folder, rng):
+    kept = EmbeddingStore(folder).of(INFO)
+    first, second = clips(rng, a=3, b=1), clips(rng, c=2)
+    kept.add_shard(first)
+    assert "a" in kept  # listed between two shards
+    kept.add_shard(second)
+    for again in (kept, EmbeddingStore(folder).of(INFO)):
+        assert len(again) == 3
+        assert again.holds(["d", "a"]).tolist() == [False, True]
+        assert again.n_frames(["c", "a"]).tolist() == [2, 3]
+        expected = np.concatenate([second["c"], first["a"], first["b"], first["a"]])
+        np.testing.assert_array_equal(again.frames(["c", "a", "b", "a"]), expected)
+        assert again.frames([]).shape == (0, 4)
+
+
+def test_clips_longer_than_a_row_group_come_back_whole(folder, rng, monkeypatch):
+    monkeypatch.setattr(store, "ROW_GROUP_FRAMES", 8)
+    kept = EmbeddingStore(folder).of(INFO)
+    some = clips(rng, a=3, long=50, b=7, c=1)
+    with kept.new_shard() as shard:
+        for name, frames in some.items():
+            for piece in np.array_split(frames, max(1, len(frames) // 10)):
+                shard.add(name, piece)
+    assert kept.n_frames(some).tolist() == [3, 50, 7, 1]
+    np.testing.assert_array_equal(
+        kept.frames(["c", "long"]), np.concatenate([some["c"], some["long"]])
+    )
+
+
+def test_every_frame_comes_once_however_they_are_drawn(folder, rng, monkeypatch):
+    monkeypatch.setattr(store, "ROW_GROUP_FRAMES", 8)
+    kept = EmbeddingStore(folder).of(INFO)
+    some = clips(rng, a=9, b=20, c=8, d=9)
+    kept.add_shard({name: some[name] for name in "ab"})
+    kept.add_shard({name: some[name] for name in "cd"})
+    wanted = ["d", "b", "a"]
+    orders = set()
+    for seed in (None, 1, 2):
+        draw = None if seed is None else np.random.default_rng(seed)
+        found: dict[int, list] = {0: [], 1: [], 2: []}
+        for owners, frames in kept.iter_frames(wanted, max_frames=10, shuffle=draw):
+            assert len(owners) == len(frames) <= 10 + 20
+            orders.add((seed, owners[0]))
+            for owner, frame in zip(owners, frames, strict=True):
+                found[int(owner)].append(frame)
+        for position, name in enumerate(wanted):
+            assert sorted(map(tuple, found[position])) == sorted(map(tuple, some[name]))
+    assert len({tuple(o for s, o in orders if s == seed) for seed in (None, 1, 2)}) > 1
+
+
+def test_a_missing_clip_says_what_to_run(folder):
+    with pytest.raises(SoundxError, match="kedro run --pipelines=preprocessing"):
+        EmbeddingStore(folder).of(INFO).frames(["nope"])
+    with pytest.raises(SoundxError, match="no embeddings"):
+        _ = EmbeddingStore(folder).current
+
+
+def test_sets_of_other_embedders_are_kept_apart(folder, rng):
+    several = EmbeddingStore(folder)
+    several.of(INFO).add_shard(clips(rng, a=1))
+    other = EmbedderInfo("test", "test-2", 4, 0.96, 0.48)
+    assert "a" not in several.of(other)
+    several.set_current(other)
+    assert several.current.info == other
+    assert [kept.info for kept in several.sets()] == [INFO, other]
+    with pytest.raises(SoundxError, match="was made by"):
+        several.of(EmbedderInfo("imposter", "test-1", 8, 0.96, 0.48))
+    with pytest.raises(SoundxError, match="do not belong"):
+        several.of(INFO).add_shard({"b": np.zeros((1, 5), np.float32)})
+
+
+def test_a_shard_that_fails_leaves_nothing(folder, rng):
+    kept = EmbeddingStore(folder).of(INFO)
+    with pytest.raises(SoundxError, match="do not belong"), kept.new_shard() as shard:  # noqa: PT012
+        shard.add("a", clips(rng, a=3)["a"])
+        shard.add("b", np.zeros((1, 5), np.float32))
+    assert shards(folder) == []
+    assert "a" not in EmbeddingStore(folder).of(INFO)
+
+
+def test_many_small_shards_are_merged_and_nothing_changes(folder, rng):
+    kept = EmbeddingStore(folder).of(INFO)
+    some = clips(rng, **{f"c{n}": n % 3 + 1 for n in range(40)})
+    for name, frames in list(some.items())[:15]:
+        kept.add_shard({name: frames})
+    assert kept.compact() == 0  # few
+    for name, frames in list(some.items())[15:]:
+        kept.add_shard({name: frames})
+    assert kept.compact() == 40
+    assert len(shards(folder)) == 1
+    assert_holds(folder, some)
+    np.testing.assert_array_equal(kept.frames(["c39"]), some["c39"])
+
+
+def test_a_kill_while_merging_loses_and_doubles_nothing(folder, rng, monkeypatch):
+    kept = EmbeddingStore(folder).of(INFO)
+    some = clips(rng, **{f"c{n}": 2 for n in range(20)})
+    for name, frames in some.items():
+        kept.add_shard({name: frames})
+
+    def killed(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept.folder, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.compact()
+    assert len(shards(folder)) == 21  # the merged one and all it was made of
+    assert_holds(folder, some)
+    again = EmbeddingStore(folder).of(INFO)
+    again.compact()
+    assert_holds(folder, some)
+    assert len(shards(folder)) == 1
+
+
+def test_garbage_is_what_nobody_asks_for(folder, rng):
+    kept = EmbeddingStore(folder).of(INFO)
+    some = clips(rng, a=3, b=1, c=2, d=4)
+    kept.add_shard({name: some[name] for name in "ab"})
+    kept.add_shard({name: some[name] for name in "cd"})
+    assert kept.keep_only({"a", "x"}) == 3
+    assert_holds(folder, {"a": some["a"]})
+    assert len(shards(folder)) == 1
+
+
+def test_what_a_killed_run_left_goes_with_the_garbage(tmp_path, rng):
+    kept = EmbeddingStore(Folder(str(tmp_path))).of(INFO)
+    kept.add_shard(clips(rng, a=1))
+    old, young, other = (
+        tmp_path / "test-1" / name
+        for name in (".0123456789ab.parquet", ".ba9876543210.parquet", ".notes.parquet")
+    )
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    kept.keep_only({"a"})
+    assert [path.exists() for path in (old, young, other)] == [False, True, True]
+    assert "a" in kept
+
+
+def test_rejected_clips_are_remembered(folder):
+    kept = EmbeddingStore(folder).of(INFO)
+    kept.reject({"a": "why"})
+    kept.reject({"b": "too"})
+    assert EmbeddingStore(folder).of(INFO).rejected == {"a": "why", "b": "too"}

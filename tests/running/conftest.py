@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.running.projects import project, project_on  # noqa: F401  fixtures
