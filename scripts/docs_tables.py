@@ -18,6 +18,7 @@ import yaml
 from griffe import Docstring, DocstringSectionAttributes
 
 ROOT = Path(__file__).resolve().parents[1]
+PIPELINES = ("ingestion", "preprocessing", "training", "evaluation", "publishing")
 sys.path.insert(0, str(ROOT / "src"))  # this tree's, whatever is installed
 
 _PARAMETERS = ("parameter", "value", "what it is")
@@ -67,8 +68,9 @@ def globals_table() -> str:
 
 
 def parameters_table() -> str:
-    """Return ``conf/base/parameters.yml``: the values there, and what their classes say."""
-    text = (ROOT / "conf/base/parameters.yml").read_text(encoding="utf-8")
+    """Return ``conf/base/parameters``: the values there, and what their classes say."""
+    files = [ROOT / f"conf/base/parameters/{name}.yml" for name in PIPELINES]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
     classes = dict(re.findall(r"^(\w+):\s+# (soundx\.[\w.]+)$", text, re.MULTILINE))
     plain = {key: what for what, key in re.findall(r"^# (.+)\n(\w+): ", text, re.MULTILINE)}
     alone, sections = [], []

@@ -124,7 +124,8 @@ def rows_of(page: str) -> list[list[str]]:
 
 
 def test_every_dataset_is_told_of_where_it_lies():
-    entries = yaml.safe_load((ROOT / "conf/base/catalog.yml").read_text())
+    files = (ROOT / "conf/base/catalog").glob("*.yml")
+    entries = {name: e for file in files for name, e in yaml.safe_load(file.read_text()).items()}
     told = {row[0].strip("`"): row[1].strip("`") for row in rows_of("catalog.md") if len(row) == 3}
     for name, entry in entries.items():
         if name.startswith("_"):
@@ -150,9 +151,10 @@ def test_tables_made_from_the_source_are_whole(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     tables = importlib.import_module("docs_tables")
     parameters = tables.parameters_table()
-    for name, value in yaml.safe_load((ROOT / "conf/base/parameters.yml").read_text()).items():
-        for key in value if isinstance(value, dict) else [None]:
-            assert f"| `{name}.{key}` |" in parameters or f"| `{name}` |" in parameters
+    for file in (ROOT / "conf/base/parameters").glob("*.yml"):
+        for name, value in yaml.safe_load(file.read_text()).items():
+            for key in value if isinstance(value, dict) else [None]:
+                assert f"| `{name}.{key}` |" in parameters or f"| `{name}` |" in parameters
     assert "| `splits.test_fraction` | `0.2` | Share of groups that only the" in parameters
     assert "| `make eval` |" in tables.make_table()
     assert "`kedro run --pipelines=evaluation` |" in tables.make_table()

@@ -100,7 +100,7 @@ Pipelines: {", ".join(_known_pipelines()[1:])}.
   --env=demo                        on synthesised clips, offline
   --params=source=DIR               on your own, in folders named after their labels
   --params=data_root=DIR            results go there; data/ in this folder otherwise
-  --params=training.max_epochs=20   any value of conf/base/parameters.yml, for this run
+  --params=training.max_epochs=20   any value of conf/base/parameters, for this run
   --pipelines=training,evaluation   only these
   --conf-source=PATH                the configuration: a folder, or the archive that
                                     'kedro package' makes; conf/ otherwise

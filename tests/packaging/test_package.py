@@ -81,7 +81,8 @@ def test_the_archive_holds_the_configuration_and_no_secrets(dist):
     with tarfile.open(dist.conf) as archive:
         names = archive.getnames()
         contents = [archive.extractfile(member).read() for member in archive if member.isfile()]
-    assert {"conf/base/catalog.yml", "conf/demo/globals.yml", "conf/logging.yml"} <= set(names)
+    assert {"conf/base/globals.yml", "conf/demo/globals.yml", "conf/logging.yml"} <= set(names)
+    assert "conf/base/catalog/training.yml" in names
     assert not any("credentials" in name for name in names)
     assert not any(SECRET.encode() in content for content in contents)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import streamlit as st
 
 from soundx.classifier.versions import ModelVersion
 from soundx.errors import SoundxError
+from soundx.figures.confusion import draw_confusion
 from soundx.figures.reliability import draw_reliability
 from soundx.viewer.dataset import show_clip
 from soundx.viewer.project import Project, plain
@@ -140,39 +140,10 @@ def _per_class(model: ModelVersion, beside: ModelVersion | None) -> None:
 
 
 def _confusion(project: Project, model: ModelVersion) -> None:
-    import plotly.graph_objects as go
-
-    counts = model.confusion
-    labels = [str(label) for label in counts.index]
-    values = counts.to_numpy()
-    shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
+    labels = [str(label) for label in model.confusion.index]
+    values = model.confusion.to_numpy()
     truth, guess = np.nonzero(values)
-    side = max(320, min(34 * len(labels), 900))
-    size = max(4, 0.62 * side / len(labels))
-    names = [html.escape(label) for label in labels]
-    # squares, not a heat map: of these a click tells which
-    figure = go.Figure(
-        go.Scatter(
-            x=[names[i] for i in guess],
-            y=[names[i] for i in truth],
-            mode="markers+text" if len(labels) <= 25 else "markers",  # noqa: PLR2004
-            text=[str(n) for n in values[truth, guess]],
-            textfont={"color": ["#fff" if s > 0.5 else "#222" for s in shares[truth, guess]]},  # noqa: PLR2004
-            marker={
-                "symbol": "square", "size": size, "color": shares[truth, guess], "cmin": 0,
-                "cmax": 1, "colorscale": [[0, "#dce9f2"], [1, "#174a68"]],
-            },
-            customdata=np.stack([truth, guess], axis=1),
-            unselected={"marker": {"opacity": 0.7}},
-            hovertemplate="%{y} called %{x}: %{text} clips<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_layout(
-        height=side + 160, template="plotly_white", margin={"l": 0, "r": 0, "t": 10, "b": 0},
-        xaxis={"title": "called", "categoryorder": "array", "categoryarray": names},
-        yaxis={"title": "true label", "categoryorder": "array", "categoryarray": names[::-1]},
-        dragmode=False,
-    )  # fmt: skip
+    figure = draw_confusion(model.confusion)
     event: Any = st.plotly_chart(
         figure, on_select="rerun", selection_mode="points", width="stretch", key="evaluation-cells"
     )

@@ -13,6 +13,7 @@ from soundx.classifier.card import model_card
 from soundx.classifier.versions import Evaluation
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
+from soundx.figures.confusion import confusion_picture, draw_confusion
 from soundx.figures.reliability import draw_reliability
 from soundx.labels import LabelTree
 from soundx.metrics import (
@@ -114,9 +115,9 @@ def score_predictions(
 
 def plot_confusion(confusion_matrix: pd.DataFrame) -> tuple[Any, Any, Any]:
     """Draw the confusion matrix: a Matplotlib picture, and a Plotly figure for two uses."""
-    shares = confusion_matrix.div(confusion_matrix.sum(axis=1).clip(lower=1), axis=0)
-    interactive = _interactive(confusion_matrix, shares)
-    return _picture(confusion_matrix, shares), interactive, interactive
+    interactive = draw_confusion(confusion_matrix)
+    interactive.update_layout(title="Confusion matrix of the test clips", margin={"t": 50})
+    return confusion_picture(confusion_matrix), interactive, interactive
 
 
 def plot_reliability(reliability: pd.DataFrame) -> Any:
@@ -196,64 +197,3 @@ def _truth(predictions: pd.DataFrame, split: str, tree: LabelTree) -> tuple[np.n
     side = predictions[predictions["split"] == split]
     truth = side["label"].map(tree.labels.index).to_numpy(np.int64)
     return truth, np.stack(side["probabilities"].to_list()).astype(np.float64)
-
-
-def _picture(counts: pd.DataFrame, shares: pd.DataFrame) -> Any:
-    from matplotlib.figure import Figure
-
-    n = len(counts)
-    size = min(4.0 + 0.42 * n, 30.0)
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if n <= 40:  # noqa: PLR2004  more would not be legible
-        for row in range(n):
-            for column in range(n):
-                count = int(counts.iat[row, column])
-                if count:
-                    dark = shares.iat[row, column] > 0.5  # noqa: PLR2004
-                    color = "white" if dark else "#333"
-                    axes.text(
-                        column, row, str(count), ha="center", va="center", color=color, size=8
-                    )
-    ticks = np.arange(n)
-    axes.set_xticks(ticks, counts.columns, rotation=60, ha="right", rotation_mode="anchor", size=8)
-    axes.set_yticks(ticks, counts.index, size=8)
-    axes.set_xlabel("predicted label")
-    axes.set_ylabel("true label")
-    n_right = int(np.trace(counts.to_numpy()))
-    total = int(counts.to_numpy().sum())
-    axes.set_title(f"{n_right} of {total} test clips right", loc="left")
-    figure.colorbar(image, ax=axes, label="share of the true label", shrink=0.8)
-    return figure
-
-
-def _interactive(counts: pd.DataFrame, shares: pd.DataFrame) -> Any:
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        go.Heatmap(
-            z=shares.to_numpy(),
-            x=list(counts.columns),
-            y=list(counts.index),
-            customdata=counts.to_numpy(),
-            text=np.where(counts.to_numpy() > 0, counts.to_numpy().astype(str), ""),
-            texttemplate="%{text}",
-            colorscale="Blues",
-            zmin=0,
-            zmax=1,
-            colorbar={"title": "share of<br>true label"},
-            hovertemplate="true %{y}<br>predicted %{x}<br>%{customdata} clips, %{z:.0%} of the "
-            "true label<extra></extra>",
-        )
-    )
-    side = 260 + 32 * len(counts)
-    figure.update_layout(
-        title="Confusion matrix of the test clips",
-        xaxis_title="predicted label",
-        yaxis={"title": "true label", "autorange": "reversed"},
-        width=side + 160,
-        height=side,
-        template="plotly_white",
-    )
-    return figure

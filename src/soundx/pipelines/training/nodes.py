@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from soundx.audio.decoding import decode_clip
@@ -15,6 +14,7 @@ from soundx.clips.raw import RawClips
 from soundx.embedders import Embedder
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import SoundxError
+from soundx.figures.curves import draw_training_curves
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.heads import History, TrainingOptions, train_head
 from soundx.modelling.joint import TrainedHeads
@@ -129,35 +129,8 @@ def export_heads(
 
 
 def plot_training_curves(heads: TrainedHeads) -> Any:
-    """Draw loss and accuracy by epoch for every head, the kept epoch marked."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    names = list(heads.histories)
-    figure = make_subplots(rows=len(names), cols=1, subplot_titles=names, shared_xaxes=True)
-    for row, (head, history) in enumerate(heads.histories.items(), start=1):
-        epochs = np.arange(1, len(history.loss) + 1)
-        for curve, dash in (("loss", "dot"), ("val_loss", "solid")):
-            figure.add_trace(
-                go.Scatter(
-                    x=epochs,
-                    y=getattr(history, curve),
-                    name="training" if curve == "loss" else "validation",
-                    line={"dash": dash, "color": "#4c78a8"},
-                    showlegend=row == 1,
-                    hovertemplate=f"{head}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
-                ),
-                row=row,
-                col=1,
-            )
-        figure.add_vline(x=history.best_epoch, line_color="#999", line_dash="dash", row=row, col=1)
-    figure.update_layout(
-        title="Loss by epoch (cross-entropy, nats); the dashed epoch was kept",
-        height=160 + 180 * len(names),
-        template="plotly_white",
-    )
-    figure.update_xaxes(title_text="epoch", row=len(names), col=1)
-    return figure
+    """Draw loss by epoch for every head, the kept epoch marked."""
+    return draw_training_curves(heads.histories)
 
 
 def _embeddings_of(table: pd.DataFrame, embeddings: EmbeddingStore) -> EmbeddingSet:
