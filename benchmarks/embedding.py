@@ -108,7 +108,7 @@ def seed_way(folder: Path, scratch: Path) -> None:
 def soundx_way(folder: Path, scratch: Path, embedder: str) -> None:
     """Decode, embed and store, once the network is there."""
     files = sorted(folder.iterdir())
-    loaded = load(embedder)
+    loaded = load(embedder, scratch)
     fill_store(files[:16], scratch, loaded, prefix="warm-up ")
     tell(took(lambda: fill_store(files, scratch, loaded)))
 
@@ -116,16 +116,16 @@ def soundx_way(folder: Path, scratch: Path, embedder: str) -> None:
 def scale(folder: Path, scratch: Path) -> None:
     """The same without a warm-up on other clips: how time and memory grow."""
     files = sorted(folder.iterdir())
-    loaded = load("yamnet")
-    _ = loaded.engine
+    loaded = load("yamnet", scratch)
+    _ = loaded.model
     tell(took(lambda: fill_store(files, scratch, loaded)))
 
 
 def dask(folder: Path, scratch: Path) -> None:
     """The same on a local Dask cluster of two workers, its start included."""
     files = sorted(folder.iterdir())
-    loaded = load("yamnet")
-    _ = loaded.engine
+    loaded = load("yamnet", scratch)
+    _ = loaded.model
     tell(took(lambda: fill_store(files, scratch, loaded, on_dask=True)))
 
 
@@ -138,8 +138,8 @@ def again(folder: Path, scratch: Path) -> None:
     files = sorted(folder.iterdir())
     new = files[:: max(len(files) * 101 // (100 * (len(files) // 100 + 1)), 1)][: len(files) // 100]
     shutil.copytree(folder, clips, ignore=lambda *_: {file.name for file in new})
-    loaded = load("yamnet")
-    _ = loaded.engine
+    loaded = load("yamnet", scratch)
+    _ = loaded.model
 
     def run() -> None:
         manifest, _ = scan_clips(RawClips(clips.parent), IngestionOptions())
@@ -174,11 +174,8 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
         def _identity(self) -> str:
             return "1"
 
-        def _embed(self, waveforms: Any) -> Any:
+        def _model(self) -> Any:
             raise AssertionError("everything is embedded")
-
-        def graph(self) -> Any:
-            raise AssertionError("nothing is exported")
 
     count = int(n_clips)
     ids = pd.Series([hashlib.sha256(str(n).encode()).hexdigest() for n in range(count)])
@@ -209,11 +206,13 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
     tell(sum(figures.values()), before_training_mib=before, **figures)
 
 
-def load(name: str) -> Any:
-    """Return an embedder."""
-    from soundx.embedders import load_embedder
+def load(name: str, scratch: Path) -> Any:
+    """Return an embedder that keeps networks beside its store."""
+    from soundx.embedders import EmbedderSettings, load_embedder
+    from soundx.storage.folder import Folder
 
-    return load_embedder(name, yamnet_handle=YAMNET)
+    networks = Folder(f"{scratch}/networks")
+    return load_embedder(name, EmbedderSettings(yamnet_handle=YAMNET, networks=networks))
 
 
 def fill_store(
@@ -236,20 +235,21 @@ def fill_table(
 ) -> None:
     """Fill a store as ``kedro run --pipelines=preprocessing`` does."""
     from soundx.clips.waveforms import ClipWaveforms
-    from soundx.embeddings.filling import EmbeddingJob, EmbeddingOptions, fill
+    from soundx.embedders import Calibrated
+    from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
     from soundx.embeddings.on_dask import DaskOptions
     from soundx.embeddings.store import EmbeddingStore
     from soundx.storage.folder import Folder
 
-    job = EmbeddingJob(
-        embedder=embedder,
-        clips=table,
-        waveforms=ClipWaveforms(clips, table),
-        calibration=table["path"].tolist()[::7][:64],
-        options=EmbeddingOptions(),
-        dask=DaskOptions(enabled=on_dask, workers=2),
-    )
-    fill(EmbeddingStore(Folder(str(scratch))), job)
+    store, options = EmbeddingStore(Folder(str(scratch))), EmbeddingOptions()
+    waveforms = ClipWaveforms(clips, table)
+    if isinstance(embedder, Calibrated) and not embedder.is_calibrated:
+        network = embedder.calibrate(waveforms[path]() for path in table["path"][::7][:64])
+        store.folder.sub("networks").write(network.name, network.content)
+    on = DaskOptions(enabled=on_dask, workers=2)
+    for shard, _ in embed_missing(store, table, waveforms, embedder, options, on):
+        store.save(shard)
+    store.set_current(compact(store, embedder.fingerprint, table["clip_id"], options).info)
 
 
 def took(work: Callable[[], Any]) -> float:

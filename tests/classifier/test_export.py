@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from soundx.classifier.bundle import Classifier
-from soundx.embedders import load_embedder
+from soundx.embedders import EmbedderSettings, load_embedder
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions, build_head, clip_probabilities
@@ -64,7 +64,7 @@ def test_tflite_gives_the_keras_answer_at_any_length(rng, pairs):
 
 
 def test_a_level_is_part_of_what_is_served(rng):
-    embedder = load_embedder("logmel", level_dbfs=-23)
+    embedder = load_embedder("logmel", EmbedderSettings(level_dbfs=-23))
     classifier = check(embedder, untrained(embedder, FLAT), rng)
     clip = (0.2 * rng.standard_normal(20_000)).astype(np.float32).clip(-1, 1)
     np.testing.assert_allclose(classifier.predict(clip), classifier.predict(clip / 10), atol=1e-4)
@@ -72,7 +72,7 @@ def test_a_level_is_part_of_what_is_served(rng):
 
 @pytest.mark.yamnet
 def test_yamnet_is_served_as_it_was_trained_on(rng, yamnet_folder):
-    embedder = load_embedder("yamnet", yamnet_handle=yamnet_folder)
+    embedder = load_embedder("yamnet", EmbedderSettings(yamnet_handle=yamnet_folder))
     check(embedder, untrained(embedder, NESTED), rng)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soundx.audio import framing
-from soundx.embedders import Embedder, load_embedder
+from soundx.embedders import Embedder, EmbedderSettings, FrameModel, load_embedder
 from soundx.errors import SoundxError
 
 LENGTHS = [0, 1, 1600, 15_599, 15_600, 15_601, 23_040, 80_000]
@@ -18,11 +18,10 @@ class Constant(Embedder):
     def _identity(self):
         return "1"
 
-    def _embed(self, waveforms):
-        return [np.full((1, 2), w.max(initial=0), np.float32) for w in waveforms]
-
-    def graph(self):
-        raise NotImplementedError
+    def _model(self):
+        return FrameModel(
+            lambda waveforms: [np.full((1, 2), w.max(initial=0), np.float32) for w in waveforms]
+        )
 
 
 def test_an_embedder_of_ones_own_is_named_by_its_class():
@@ -72,13 +71,14 @@ def test_the_mel_matrix_is_tensorflows():
 
 def test_level_is_part_of_the_embedder(rng):
     clip = (0.3 * rng.standard_normal(32_000)).clip(-1, 1).astype(np.float32)
-    plain, levelled = load_embedder("logmel"), load_embedder("logmel", level_dbfs=-23)
+    plain = load_embedder("logmel")
+    levelled = load_embedder("logmel", EmbedderSettings(level_dbfs=-23))
     assert plain.fingerprint != levelled.fingerprint
     np.testing.assert_allclose(
         levelled.embed([clip])[0], levelled.embed([clip / 4])[0], rtol=1e-3, atol=1e-3
     )
     with pytest.raises(SoundxError, match="below full scale"):
-        load_embedder("logmel", level_dbfs=3)
+        load_embedder("logmel", EmbedderSettings(level_dbfs=3))
 
 
 def test_the_fingerprint_is_stable():

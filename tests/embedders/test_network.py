@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from soundx.audio import framing
-from soundx.embedders import load_embedder
+from soundx.embedders import EmbedderSettings, load_embedder
 from soundx.embedders.network import BATCH, TensorFlowNetwork, build_network, load_saved_model
 from soundx.embeddings.engine import Clip, embed_clips
-from soundx.errors import EmbedderUnavailableError
+from soundx.errors import EmbedderUnavailableError, SoundxError
+from soundx.storage.folder import Folder
 
 pytestmark = pytest.mark.yamnet
 
@@ -23,7 +24,7 @@ def saved_model(yamnet_folder):
 
 @pytest.fixture(scope="module")
 def embedder(yamnet_folder):
-    return load_embedder("yamnet", yamnet_handle=yamnet_folder)
+    return load_embedder("yamnet", EmbedderSettings(yamnet_handle=yamnet_folder))
 
 
 def noise(rng, n_samples):
@@ -85,32 +86,36 @@ def test_the_network_for_a_gpu_gives_the_same_on_a_processor(rng, saved_model, e
     patches = framing.patches(noise(rng, 80_000))
     network = TensorFlowNetwork(saved_model)
     assert network.engine == "TensorFlow float32, CPU"
-    assert_alike(network(patches), embedder.network(patches))
+    assert_alike(network(patches), embedder._network()(patches))
 
 
 def test_a_network_is_built_once(yamnet_folder, tmp_path, monkeypatch, embedder):
-    _ = embedder.network  # built by now
+    _ = embedder.model  # built by now
     monkeypatch.setattr("soundx.embedders.yamnet.build_network", None)
-    again = load_embedder("yamnet", yamnet_handle=yamnet_folder)
-    assert again.engine == "LiteRT float32"
+    again = load_embedder("yamnet", EmbedderSettings(yamnet_handle=yamnet_folder))
+    assert again.model.engine == "LiteRT float32"
     assert again.embed([np.zeros(10, np.float32)])[0].shape == (1, 1024)
 
 
 def test_int8_is_near_and_has_a_store_of_its_own(rng, yamnet_folder, tmp_path, embedder):
-    from soundx.storage.folder import Folder
-
-    quantised = load_embedder("yamnet-int8", yamnet_handle=yamnet_folder)
+    networks = Folder(str(tmp_path))
+    settings = EmbedderSettings(yamnet_handle=yamnet_folder, networks=networks)
+    quantised = load_embedder("yamnet-int8", settings)
     clips = [noise(rng, 80_000) for _ in range(2 * BATCH)]
-    quantised.settle(Folder(str(tmp_path)), lambda: iter(clips))
+    assert not quantised.is_calibrated
+    with pytest.raises(SoundxError, match="has to be calibrated"):
+        _ = quantised.fingerprint
+    network = quantised.calibrate(clips)
+    networks.write(network.name, network.content)
     assert quantised.fingerprint != embedder.fingerprint
-    assert quantised.engine == "LiteRT int8"
+    assert quantised.model.engine == "LiteRT int8"
     frames, exact = quantised.embed(clips[:1])[0], embedder.embed(clips[:1])[0]
     cosine = (frames * exact).sum() / np.linalg.norm(frames) / np.linalg.norm(exact)
     assert 0.9 < cosine < 0.99999
-    assert quantised.served.fingerprint == embedder.fingerprint
+    assert quantised.shipped.fingerprint == embedder.fingerprint
     # calibrated once: what the project keeps is used again, whatever clips it has by then
-    again = load_embedder("yamnet-int8", yamnet_handle=yamnet_folder)
-    again.settle(Folder(str(tmp_path)), lambda: pytest.fail("calibrated twice"))
+    again = load_embedder("yamnet-int8", settings)
+    assert again.is_calibrated
     assert again.fingerprint == quantised.fingerprint
 
 
@@ -138,8 +143,8 @@ def odd_model(tmp_path):
 
 def test_a_model_built_otherwise_is_asked_clip_by_clip(odd_model, caplog, rng):
     folder = odd_model(1024)
-    embedder = load_embedder("yamnet", yamnet_handle=folder)
-    assert embedder.engine == "SavedModel, clip by clip"
+    embedder = load_embedder("yamnet", EmbedderSettings(yamnet_handle=folder))
+    assert embedder.model.engine == "SavedModel, clip by clip"
     assert "not built like YAMNet" in caplog.text
     clip = noise(rng, 200 * 16_000)
     pieces = list(embed_clips([Clip("a", "a.wav", 200.0, Samples(clip))], embedder))
@@ -148,13 +153,11 @@ def test_a_model_built_otherwise_is_asked_clip_by_clip(odd_model, caplog, rng):
 
 
 def test_a_model_that_is_not_yamnet_is_refused(odd_model):
-    embedder = load_embedder("yamnet", yamnet_handle=odd_model(3))
+    embedder = load_embedder("yamnet", EmbedderSettings(yamnet_handle=odd_model(3)))
     with pytest.raises(EmbedderUnavailableError, match=r"shape \(1, 3\)"):
         embedder.embed([np.zeros(10, np.float32)])
 
 
 def test_a_network_cannot_be_built_from_nothing(tmp_path):
-    from soundx.errors import SoundxError
-
     with pytest.raises(SoundxError, match="cannot be converted"):
         build_network(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soundx.embedders import load_embedder
+from soundx.embedders import EmbedderSettings, load_embedder
 from soundx.embedders.weights import DEFAULT_HANDLE, available_offline, locate
 from soundx.errors import EmbedderUnavailableError
 
@@ -80,4 +80,4 @@ def test_a_model_at_a_url_is_copied_once_and_again_when_it_changes(tmp_path, mon
 def test_auto_takes_what_needs_no_download(hub_cache, tmp_path):
     assert load_embedder("auto").name == "logmel"
     folder = saved_model(tmp_path / "model")
-    assert load_embedder("auto", yamnet_handle=str(folder)).name == "YAMNet"
+    assert load_embedder("auto", EmbedderSettings(yamnet_handle=str(folder))).name == "YAMNet"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ import soundfile
 
 from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
-from soundx.embedders import Embedder
-from soundx.embeddings.filling import EmbeddingJob, EmbeddingOptions, fill
+from soundx.embedders import Embedder, FrameModel
+from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
@@ -30,10 +31,16 @@ class Counting(Embedder):
     """Frames that tell a clip's length; ``source`` is a pipe that hears of every clip."""
 
     name, dim, window_s, hop_s = "counting", 3, 0.96, 0.48
-    parallel = True
+
+    def __init__(self, source=""):
+        super().__init__()
+        self.source = source
 
     def _identity(self):
         return "1"
+
+    def _model(self):
+        return FrameModel(self._embed, parallel=True)
 
     def _embed(self, waveforms):
         frames = []
@@ -47,9 +54,6 @@ class Counting(Embedder):
             frames.append(np.full((2, 3), len(waveform), np.float32))
         return frames
 
-    def graph(self):
-        raise NotImplementedError
-
 
 def write_clips(folder: Path, lengths) -> None:
     """Write one clip of each length, in samples at 16 kHz."""
@@ -59,15 +63,35 @@ def write_clips(folder: Path, lengths) -> None:
         soundfile.write(folder / f"{n_samples}.wav", tone, 16_000)
 
 
-def job(folder: Path, pipe: str = "", *, per_shard: int = 8, **dask) -> EmbeddingJob:
+@dataclass(frozen=True)
+class Job:
+    """What to embed, and how."""
+
+    embedder: Embedder
+    clips: pd.DataFrame
+    waveforms: ClipWaveforms
+    options: EmbeddingOptions
+    dask: DaskOptions
+
+
+def fill(store: EmbeddingStore, job: Job):
+    """Embed what is missing, save it, compact it, as preprocessing does; return the report."""
+    made = embed_missing(store, job.clips, job.waveforms, job.embedder, job.options, job.dask)
+    for shard, report in made:  # noqa: B007  the last one is returned
+        store.save(shard)
+    stored = compact(store, report["fingerprint"], job.clips["clip_id"], job.options)
+    store.set_current(stored.info)
+    return report
+
+
+def job(folder: Path, pipe: str = "", *, per_shard: int = 8, **dask) -> Job:
     """Return a job over a folder's clips, whose ids are their names."""
     names = sorted(path.name for path in folder.iterdir())
     clips = pd.DataFrame({"clip_id": names, "path": names, "duration_s": 1.0})
-    return EmbeddingJob(
+    return Job(
         embedder=Counting(pipe),
         clips=clips,
         waveforms=ClipWaveforms(RawClips(folder), clips),
-        calibration=[],
         options=EmbeddingOptions(clips_per_shard=per_shard),
         dask=DaskOptions(**dask),
     )

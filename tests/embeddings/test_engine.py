@@ -9,7 +9,7 @@ import soundfile
 from soundx.audio import framing
 from soundx.audio.decoding import decode_clip
 from soundx.clips.waveforms import ClipFile
-from soundx.embedders import Embedder, load_embedder
+from soundx.embedders import Embedder, EmbedderSettings, FrameModel, load_embedder
 from soundx.embeddings.engine import Clip, embed_clips, n_frames_about
 from soundx.errors import SoundxError
 
@@ -45,7 +45,7 @@ def joined(pieces):
 @pytest.mark.parametrize("level_dbfs", [None, -23.0])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_clips_of_all_lengths_have_the_frames_they_have_alone(clips, level_dbfs, workers):
-    embedder = load_embedder("logmel", level_dbfs=level_dbfs)
+    embedder = load_embedder("logmel", EmbedderSettings(level_dbfs=level_dbfs))
     pieces = list(embed_clips(clips, embedder, workers=workers))
     assert len(pieces) > len(clips), "long clips come in several pieces"
     order = list(dict.fromkeys(clip_id for clip_id, _ in pieces))
@@ -104,14 +104,14 @@ class Lonely(Embedder):
     def _identity(self):
         return "1"
 
+    def _model(self):
+        return FrameModel(self._embed)
+
     def _embed(self, waveforms):
         assert self._busy.acquire(blocking=False), "called twice at once"
         frames = [np.full((1, 1), len(w), np.float32) for w in waveforms]
         self._busy.release()
         return frames
-
-    def graph(self):
-        raise NotImplementedError
 
 
 def test_an_embedder_that_is_not_parallel_is_called_once_at_a_time_and_on_whole_clips(clips):

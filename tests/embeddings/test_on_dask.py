@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from counting import KILLER_SAMPLES, Counting, assert_holds_all, job, write_clips
+from counting import KILLER_SAMPLES, Counting, assert_holds_all, fill, job, write_clips
 
-from soundx.embeddings.filling import fill
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
@@ -143,13 +142,15 @@ def test_workers_need_no_weights(tmp_path, write_clip, yamnet_folder, rng):
 
     import numpy as np
 
-    from soundx.embedders import load_embedder
+    from soundx.embedders import EmbedderSettings, load_embedder
 
     for number in range(20):
         write_clip(f"clips/{number}.wav", seconds=1.5)
     frames = []
     for where in ("here", "there"):
-        embedder = load_embedder("yamnet", yamnet_handle=yamnet_folder)
+        networks = Folder(str(tmp_path / where / "networks"))
+        settings = EmbedderSettings(yamnet_handle=yamnet_folder, networks=networks)
+        embedder = load_embedder("yamnet", settings)
         todo = job(tmp_path / "clips", enabled=where == "there", workers=2)
         store = EmbeddingStore(Folder(str(tmp_path / where)))
         fill(store, dataclasses.replace(todo, embedder=embedder))

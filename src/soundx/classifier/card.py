@@ -53,16 +53,8 @@ def model_card(
         "- The figures hold for clips recorded as the test clips were.",
         "",
     ]
-    if embedder.name == "YAMNet-int8":
-        lines.insert(
-            3,
-            "\n> Trained and scored on embeddings of YAMNet quantised to int8; these files carry "
-            "float YAMNet.\n",
-        )
-    elif embedder.name != "YAMNet":
-        lines.insert(
-            3, f"\n> Made without YAMNet, on `{embedder.name}`: expect less of it on real sound.\n"
-        )
+    if embedder.caveat:
+        lines.insert(3, f"\n> {embedder.caveat}\n")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from soundx.audio import SAMPLE_RATE_HZ
 from soundx.classifier import bundle
 from soundx.classifier.bundle import Classifier
-from soundx.embedders.base import Embedder
+from soundx.embedders.base import Embedder, exportable
 from soundx.embedders.tf_front_end import normalise_level
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL
@@ -31,7 +31,7 @@ class ServedModel(tf.Module):
 
     def __init__(self, embedder: Embedder, heads: TrainedHeads, head: str | None = None) -> None:
         super().__init__()
-        self._embed = embedder.graph()
+        self._embed = exportable(embedder).graph()
         self._level_dbfs = embedder.level_dbfs
         self._heads = heads
         self._head = head

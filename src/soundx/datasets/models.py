@@ -21,13 +21,14 @@ from soundx.classifier.releases import Release, Releases
 from soundx.classifier.versions import Evaluation, ModelVersions
 from soundx.datasets.folder import FolderDataset, open_folder
 from soundx.datasets.previews import preview_table
-from soundx.embedders import Embedder, EmbedderInfo, load_embedder
-from soundx.embeddings.filling import EmbeddingJob, fill
-from soundx.embeddings.store import EmbeddingStore
+from soundx.embedders import Embedder, EmbedderInfo, EmbedderSettings, load_embedder
+from soundx.embedders.base import Network
+from soundx.embeddings.store import EmbeddingStore, Shard
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
+from soundx.storage.folder import Folder
 from soundx.storage.s3 import plain_errors
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         name: ``yamnet``, ``logmel``, ``auto``, or the dotted path of a class.
         yamnet_handle: TF-Hub handle, SavedModel folder, or URL of YAMNet.
         level_dbfs: RMS level to bring clips to first, or None.
+        networks: The folder of networks made for this project, as ``{path: ...}``.
         metadata: For Kedro-Viz.
     """
 
@@ -51,20 +53,22 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         name: str = "yamnet",
         yamnet_handle: str = "",
         level_dbfs: float | None = None,
+        networks: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._config: dict[str, Any] = {
-            "name": name,
-            "yamnet_handle": yamnet_handle or "",
-            "level_dbfs": level_dbfs,
-        }
+        self._name = name
+        self._settings = EmbedderSettings(
+            level_dbfs=level_dbfs,
+            yamnet_handle=yamnet_handle or "",
+            networks=open_folder(**networks) if networks else None,
+        )
         self._embedder: Embedder | None = None
         self.metadata = metadata
 
     def load(self) -> Embedder:
         if self._embedder is None:
-            self._embedder = load_embedder(**self._config)
-            if self._config["name"] == "auto":
+            self._embedder = load_embedder(self._name, self._settings)
+            if self._name == "auto":
                 logger.info("Embedder: %s (chosen by 'auto').", self._embedder.name)
         return self._embedder
 
@@ -75,21 +79,47 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return dict(self._config)
+        return {
+            "name": self._name,
+            "yamnet_handle": self._settings.yamnet_handle,
+            "level_dbfs": self._settings.level_dbfs,
+        }
 
 
-class EmbeddingsDataset(FolderDataset[EmbeddingJob, EmbeddingStore]):
-    """Embeddings by content: saving a job computes what is missing, shard by shard.
+class NetworksDataset(FolderDataset[Network, Folder]):
+    """Networks made for this project, such as a quantised one; saving one adds it."""
 
-    A killed run goes on after the last whole shard; a clip is never embedded twice by the
-    same embedder.
-    """
+    def load(self) -> Folder:
+        return self._folder
+
+    def save(self, data: Network) -> None:
+        self._folder.write(data.name, data.content)
+
+    def _exists(self) -> bool:
+        return bool(self._folder.names())
+
+
+class EmbeddingShardsDataset(FolderDataset[Shard, EmbeddingStore]):
+    """Embeddings by content; a shard that is saved is there whole or not at all."""
 
     def load(self) -> EmbeddingStore:
         return EmbeddingStore(self._folder)
 
-    def save(self, data: EmbeddingJob) -> None:
-        fill(self.load(), data)
+    def save(self, data: Shard) -> None:
+        self.load().save(data)
+
+    def _exists(self) -> bool:
+        return True
+
+
+class EmbeddingsDataset(FolderDataset[EmbedderInfo, EmbeddingStore]):
+    """The same embeddings, once all are there; saving notes which embedder's are current."""
+
+    def load(self) -> EmbeddingStore:
+        return EmbeddingStore(self._folder)
+
+    def save(self, data: EmbedderInfo) -> None:
+        self.load().set_current(data)
 
     def _exists(self) -> bool:
         return self._folder.exists("current.json")
@@ -122,7 +152,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
         return TrainedHeads(
             tree=tree,
             models=models,
-            embedder=EmbedderInfo(**index["embedder"]),
+            embedder=EmbedderInfo.from_dict(index["embedder"]),
             histories={head: History(**h) for head, h in index["histories"].items()},
             training=index["training"],
             seen_clips=np.load(io.BytesIO(self._folder.read(self._SEEN))),

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import importlib
 
-from soundx.embedders.base import Embedder, EmbedderInfo
+from soundx.embedders.base import (
+    Calibrated,
+    Embedder,
+    EmbedderInfo,
+    EmbedderSettings,
+    Exportable,
+    FrameModel,
+    Shareable,
+)
 from soundx.errors import SoundxError
 
 EMBEDDERS = {
@@ -17,29 +25,36 @@ EMBEDDERS = {
 }
 """Short names; any other embedder is named by its class, ``package.module.Class``."""
 
-__all__ = ["EMBEDDERS", "Embedder", "EmbedderInfo", "load_embedder"]
+__all__ = [
+    "EMBEDDERS",
+    "Calibrated",
+    "Embedder",
+    "EmbedderInfo",
+    "EmbedderSettings",
+    "Exportable",
+    "FrameModel",
+    "Shareable",
+    "load_embedder",
+]
 
 
-def load_embedder(
-    name: str, *, yamnet_handle: str = "", level_dbfs: float | None = None
-) -> Embedder:
+def load_embedder(name: str, settings: EmbedderSettings | None = None) -> Embedder:
     """Return the embedder of that name.
 
     Args:
         name: ``yamnet``, ``yamnet-int8`` (faster, a little less accurate), ``logmel``,
             ``auto`` (YAMNet where it can be had without a download, else ``logmel``), or the
             dotted path of an ``Embedder`` class.
-        yamnet_handle: Where YAMNet is: a TF-Hub handle, a SavedModel folder, or the URL
-            of one (``s3://...``).
-        level_dbfs: RMS level to bring clips to first, or None.
+        settings: What is set for this project.
 
     Raises:
         SoundxError: There is no such embedder.
     """
+    settings = settings or EmbedderSettings()
     if name == "auto":
         from soundx.embedders.weights import available_offline
 
-        name = "yamnet" if available_offline(yamnet_handle) else "logmel"
+        name = "yamnet" if available_offline(settings.yamnet_handle) else "logmel"
     module_name, _, class_name = EMBEDDERS.get(name, name).rpartition(".")
     try:
         embedder_class = getattr(importlib.import_module(module_name), class_name)
@@ -50,4 +65,4 @@ def load_embedder(
         ) from error
     if not (isinstance(embedder_class, type) and issubclass(embedder_class, Embedder)):
         raise SoundxError(f"'{name}' is not a subclass of soundx.embedders.Embedder.")
-    return embedder_class(yamnet_handle, level_dbfs=level_dbfs)
+    return embedder_class.create(settings)

@@ -1,7 +1,9 @@
 """The contract between a clip's waveform and the heads: the embedder.
 
 An embedder turns 16 kHz waveforms into one vector every ``hop_s`` seconds. To add one,
-subclass ``Embedder`` and name its class in the ``embedder`` parameter.
+subclass ``Embedder`` and name its class in the ``embedder`` parameter. What calibration, a
+cluster and export need of one beyond that are contracts of their own: ``Calibrated``,
+``Shareable`` and ``Exportable``; an embedder that has no use for one leaves it out.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,7 @@ class EmbedderInfo:
         window_s: Stretch of sound one embedding sees, in seconds.
         hop_s: Time from one embedding to the next, in seconds.
         level_dbfs: RMS level that clips are brought to first, or None.
+        caveat: What a reader of the model card should know of it; empty for nothing.
     """
 
     name: str
@@ -46,10 +49,50 @@ class EmbedderInfo:
     window_s: float
     hop_s: float
     level_dbfs: float | None = None
+    caveat: str = field(default="", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Return what ``to_dict`` was given."""
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class EmbedderSettings:
+    """What the catalog knows of an embedder; each class takes what concerns it.
+
+    Attributes:
+        level_dbfs: RMS level to bring every clip to first, or None.
+        yamnet_handle: Where YAMNet is: a TF-Hub handle, a SavedModel folder, or its URL.
+        networks: Where networks made for this project are kept; None for nowhere.
+    """
+
+    level_dbfs: float | None = None
+    yamnet_handle: str = ""
+    networks: Folder | None = None
+
+
+@dataclass(frozen=True)
+class FrameModel:
+    """What computes frames, once its weights are there.
+
+    Attributes:
+        embed: Frames [shape=(n_frames, dim), dtype=float32] of each waveform; their level is
+            what the embedder expects.
+        engine: What computes them, for people.
+        parallel: Whether several threads may call it at once.
+        span_samples: Samples that one frame is made of, where frames depend on nothing else;
+            then long clips come piece by piece. None: a clip always comes whole.
+    """
+
+    embed: Callable[[Sequence[Float32]], list[Float32]]
+    engine: str = "NumPy"
+    parallel: bool = False
+    span_samples: int | None = None
 
 
 class Embedder(ABC):
@@ -59,26 +102,27 @@ class Embedder(ABC):
     depend on what else is embedded with it.
 
     Args:
-        source: Where the weights are (a handle, folder or URL); unused by embedders
-            without weights.
         level_dbfs: RMS level to bring every clip to first, in dB relative to full
             scale; None leaves clips as they are.
     """
 
     name: ClassVar[str]
-    dim: ClassVar[int]
+    dim: int
     window_s: ClassVar[float]
     hop_s: ClassVar[float]
-    parallel: ClassVar[bool] = False
-    """Whether several threads may embed at once."""
+    caveat: ClassVar[str] = ""
 
-    def __init__(self, source: str = "", *, level_dbfs: float | None = None) -> None:
+    def __init__(self, *, level_dbfs: float | None = None) -> None:
         if level_dbfs is not None and level_dbfs >= 0:
             raise SoundxError(
                 f"level_dbfs is {level_dbfs}, but a level lies below full scale: try -23."
             )
-        self.source = source
         self.level_dbfs = level_dbfs
+
+    @classmethod
+    def create(cls, settings: EmbedderSettings) -> Self:
+        """Return an embedder as the catalog describes it."""
+        return cls(level_dbfs=settings.level_dbfs)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -98,8 +142,19 @@ class Embedder(ABC):
     def info(self) -> EmbedderInfo:
         """What is stored beside the embeddings."""
         return EmbedderInfo(
-            self.name, self.fingerprint, self.dim, self.window_s, self.hop_s, self.level_dbfs
+            self.name,
+            self.fingerprint,
+            self.dim,
+            self.window_s,
+            self.hop_s,
+            self.level_dbfs,
+            self.caveat,
         )
+
+    @cached_property
+    def model(self) -> FrameModel:
+        """What computes the frames; weights are read when it is first asked for."""
+        return self._model()
 
     def embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
         """Embed clips.
@@ -110,59 +165,85 @@ class Embedder(ABC):
         Returns:
             One array a clip [shape=(n_frames, dim), dtype=float32].
         """
-        return self.embed_levelled([self.level(waveform) for waveform in waveforms])
+        levelled = [normalise_level(w, level_dbfs=self.level_dbfs) for w in waveforms]
+        return self.model.embed(levelled)
 
-    def level(self, waveform: Float32) -> Float32:
-        """Bring a clip to the level that the embedder expects."""
-        return normalise_level(waveform, level_dbfs=self.level_dbfs)
-
-    def embed_levelled(self, waveforms: Sequence[Float32]) -> list[Float32]:
-        """Embed clips, or pieces of clips, whose level is settled; else like ``embed``."""
-        return self._embed(waveforms)
-
-    @property
-    def span_samples(self) -> int | None:
-        """Samples that one frame is made of, where frames depend on nothing else.
-
-        Then long clips are embedded piece by piece; for None a clip is always embedded whole.
-        """
-        return None
-
-    @property
-    def engine(self) -> str:
-        """What computes the embeddings, for people."""
-        return "NumPy"
-
-    @property
-    def served(self) -> Embedder:
-        """The embedder whose graph is shipped; another one where this is a shortcut to it."""
-        return self
-
-    def settle(  # noqa: B027  nothing to do for most
-        self, networks: Folder, sample: Callable[[], Iterable[Float32]]
-    ) -> None:
-        """Get ready for a project's clips, before the fingerprint is asked for.
-
-        Args:
-            networks: Where the project keeps what is made of its clips.
-            sample: Yields waveforms of some training clips.
-        """
-
-    def leave_for_workers(self, networks: Folder) -> None:  # noqa: B027  nothing for most
-        """Put what pickling leaves out to where a cluster's workers find it."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what lives in this process; the fingerprint goes along."""
+        _ = self.fingerprint  # settled here: a worker need not have the weights' files
+        return {key: value for key, value in self.__dict__.items() if key != "model"}
 
     @abstractmethod
     def _identity(self) -> str:
         """Return a string that changes when weights or front end change."""
 
     @abstractmethod
-    def _embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
-        """Embed clips whose level is settled."""
+    def _model(self) -> FrameModel:
+        """Return what computes the frames."""
+
+
+class Calibrated(ABC):
+    """An embedder that has to hear some clips of a project before it can embed."""
+
+    @property
+    @abstractmethod
+    def is_calibrated(self) -> bool:
+        """Whether that has been done for this project."""
+
+    @abstractmethod
+    def calibrate(self, waveforms: Iterable[Float32]) -> Network:
+        """Return the network made for clips like these, to be kept for the project."""
+
+
+class Shareable(ABC):
+    """An embedder whose weights a cluster's workers find where the project keeps networks."""
+
+    @abstractmethod
+    def share(self) -> None:
+        """Put what pickling leaves out to where workers find it."""
+
+
+class Exportable(ABC):
+    """An embedder that can be shipped as part of a model."""
+
+    @property
+    def shipped(self) -> Embedder:
+        """The embedder whose graph is shipped; another one where this is a shortcut to it."""
+        if not isinstance(self, Embedder):
+            raise TypeError("only embedders can be shipped")
+        return self
 
     @abstractmethod
     def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Return the embedder as TensorFlow operations, for the served model.
+        """Return the embedder as TensorFlow operations.
 
-        The result maps a waveform float32[n_samples], its level settled, to embeddings
-        float32[n_frames, dim], and can be traced into a graph and converted to TFLite.
+        The result maps a waveform float32[n_samples], its level what the embedder expects, to
+        embeddings float32[n_frames, dim], and can be traced into a graph and converted to TFLite.
         """
+
+
+def exportable(embedder: Embedder) -> Exportable:
+    """Return an embedder as one that can be shipped.
+
+    Raises:
+        SoundxError: It cannot.
+    """
+    if not isinstance(embedder, Exportable):
+        raise SoundxError(
+            f"The embedder {embedder.name} has no graph (soundx.embedders.Exportable), so a model "
+            "made with it cannot be exported."
+        )
+    return embedder
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network made for a project, as a file.
+
+    Attributes:
+        name: Its name.
+        content: Its bytes, in TFLite's format.
+    """
+
+    name: str
+    content: bytes

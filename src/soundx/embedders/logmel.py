@@ -19,7 +19,7 @@ import numpy as np
 
 from soundx.audio import framing
 from soundx.audio.framing import MEL_BANDS, PATCH_FRAMES
-from soundx.embedders.base import Embedder, Float32
+from soundx.embedders.base import Embedder, Exportable, Float32, FrameModel
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,24 +50,23 @@ def _rate_means() -> Float32:
     return means
 
 
-class LogMelEmbedder(Embedder):
+class LogMelEmbedder(Embedder, Exportable):
     """Pooled log-mel statistics, 464 numbers a window."""
 
     name = "logmel"
     dim = 5 * MEL_BANDS + _N_RATES * _N_GROUPS
     window_s = framing.WINDOW_S
     hop_s = framing.HOP_S
-    parallel = True
-
-    @property
-    def span_samples(self) -> int:
-        return framing.MIN_SAMPLES
+    caveat = "Made without YAMNet, on `logmel`: expect less of it on real sound."
 
     def _identity(self) -> str:
         return f"pooled-4:{LOW_RANK}:{BANDS_TOGETHER}:{RATE_EDGES}:{MODULATION_OFFSET}"
 
-    def _embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
-        return [self._pool(framing.patches(waveform)) for waveform in waveforms]
+    def _model(self) -> FrameModel:
+        def embed(waveforms: Sequence[Float32]) -> list[Float32]:
+            return [self._pool(framing.patches(waveform)) for waveform in waveforms]
+
+        return FrameModel(embed, parallel=True, span_samples=framing.MIN_SAMPLES)
 
     def _pool(self, patches: Float32) -> Float32:
         mean = patches.mean(axis=1)

@@ -1,6 +1,6 @@
 """YAMNet, loaded through TensorFlow Hub from a handle, a folder or a bucket.
 
-Where its weights come from is settled first and without TensorFlow (``locate``), so that
+Where its weights come from is settled first and without TensorFlow (``weights``), so that
 a run whose embeddings are all stored need not import it.
 """
 
@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from soundx.audio import framing
-from soundx.embedders.base import Embedder, Float32
+from soundx.audio.level import normalise_level
+from soundx.embedders.base import (
+    Calibrated,
+    Embedder,
+    EmbedderSettings,
+    Exportable,
+    Float32,
+    FrameModel,
+    Network,
+    Shareable,
+)
 from soundx.embedders.network import (
     LiteRTNetwork,
     NotYamnetShapedError,
@@ -39,7 +48,7 @@ logger = logging.getLogger(__name__)
 _NETWORK_RECIPE = 1  # raise it where the way a network is made changes
 
 
-class YamnetEmbedder(Embedder):
+class YamnetEmbedder(Embedder, Shareable, Exportable):
     """YAMNet's embeddings: 1024 numbers every 0.48 s.
 
     Args:
@@ -47,18 +56,32 @@ class YamnetEmbedder(Embedder):
             that fsspec can read (``s3://...``), with YAMNet's signature: one waveform in,
             (scores, embeddings, log-mel spectrogram) out. Empty for the published model.
         level_dbfs: See ``Embedder``.
+        networks: Where workers of a cluster find the network; None for nowhere.
     """
 
     name = "YAMNet"
     dim = 1024
     window_s = framing.WINDOW_S
     hop_s = framing.HOP_S
-    parallel = True
+    precision = "float32"
 
-    def __init__(self, source: str = "", *, level_dbfs: float | None = None) -> None:
-        super().__init__(source or DEFAULT_HANDLE, level_dbfs=level_dbfs)
-        self._one_at_a_time = threading.Lock()
-        self._left_at: tuple[Folder, str] | None = None
+    def __init__(
+        self,
+        source: str = "",
+        *,
+        level_dbfs: float | None = None,
+        networks: Folder | None = None,
+    ) -> None:
+        super().__init__(level_dbfs=level_dbfs)
+        self.source = source or DEFAULT_HANDLE
+        self._networks = networks
+        self._shared: str | None = None
+
+    @classmethod
+    def create(cls, settings: EmbedderSettings) -> Self:
+        return cls(
+            settings.yamnet_handle, level_dbfs=settings.level_dbfs, networks=settings.networks
+        )
 
     @cached_property
     def folder(self) -> Path:
@@ -66,7 +89,7 @@ class YamnetEmbedder(Embedder):
         return locate(self.source)
 
     @cached_property
-    def model(self) -> Any:
+    def saved_model(self) -> Any:
         """The SavedModel, loaded by TensorFlow Hub."""
         try:
             model = load_saved_model(self.folder)
@@ -100,16 +123,33 @@ class YamnetEmbedder(Embedder):
     def _identity(self) -> str:
         return self.weights_hash
 
-    @cached_property
-    def network(self) -> PatchNetwork | None:
-        """The batched network; None where the SavedModel is not built like YAMNet."""
-        if self._left_at is not None:
-            folder, name = self._left_at
-            return LiteRTNetwork(folder.read(name))
+    def _model(self) -> FrameModel:
+        network = self._network()
+        if network is None:
+            return FrameModel(self._clip_by_clip, engine="SavedModel, clip by clip")
+
+        def embed(waveforms: Sequence[Float32]) -> list[Float32]:
+            patches = [framing.patches(waveform) for waveform in waveforms]
+            if not patches:
+                return []
+            frames = network(np.concatenate(patches))
+            return np.split(frames, np.cumsum([len(p) for p in patches])[:-1])
+
+        return FrameModel(
+            embed, engine=network.engine, parallel=True, span_samples=framing.MIN_SAMPLES
+        )
+
+    def _clip_by_clip(self, waveforms: Sequence[Float32]) -> list[Float32]:
+        return [self.saved_model(waveform)[1].numpy() for waveform in waveforms]
+
+    def _network(self) -> PatchNetwork | None:
+        """Return the batched network; None where the SavedModel is not built like YAMNet."""
+        if self._shared is not None and self._networks is not None:
+            return LiteRTNetwork(self._networks.read(self._shared), precision=self.precision)
         try:
-            if gpu_is_visible():
-                return TensorFlowNetwork(self.model)
-            return LiteRTNetwork(self._network_content())
+            if self.precision == "float32" and gpu_is_visible():
+                return TensorFlowNetwork(self.saved_model)
+            return LiteRTNetwork(self._network_content(), precision=self.precision)
         except NotYamnetShapedError as error:
             logger.warning(
                 "The SavedModel at %s is not built like YAMNet (%s): it is asked clip by clip.",
@@ -133,49 +173,23 @@ class YamnetEmbedder(Embedder):
             _keep(refused, str(error).encode())
             raise
         except SoundxError:
-            self._check_signature(self.model)  # tells better what is wrong with it
+            self._check_signature(self.saved_model)  # tells better what is wrong with it
             raise
         _keep(cached, content)
         return content
 
-    @property
-    def span_samples(self) -> int | None:
-        return None if self.network is None else framing.MIN_SAMPLES
-
-    @property
-    def engine(self) -> str:
-        network = self.network
-        return "SavedModel, clip by clip" if network is None else network.engine
-
-    def _embed(self, waveforms: Sequence[Float32]) -> list[Float32]:
-        network = self.network
-        if network is None:
-            with self._one_at_a_time:
-                return [self.model(waveform)[1].numpy() for waveform in waveforms]
-        patches = [framing.patches(waveform) for waveform in waveforms]
-        if not patches:
-            return []
-        frames = network(np.concatenate(patches))
-        return np.split(frames, np.cumsum([len(p) for p in patches])[:-1])
-
-    def leave_for_workers(self, networks: Folder) -> None:
-        if self._left_at is None and isinstance(self.network, LiteRTNetwork):
+    def share(self) -> None:
+        if self._shared is None and self._networks is not None and self.model.parallel:
             name = f"{self.fingerprint}.tflite"
-            if not networks.exists(name):
-                networks.write(name, self._network_content())
-            self._left_at = (networks, name)
+            if not self._networks.exists(name):
+                self._networks.write(name, self._network_content())
+            self._shared = name
 
     def __getstate__(self) -> dict[str, Any]:
-        _ = self.fingerprint  # settled here: a worker need not have the SavedModel
-        alive = ("model", "network", "_one_at_a_time")
-        return {key: value for key, value in self.__dict__.items() if key not in alive}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._one_at_a_time = threading.Lock()
+        return {k: v for k, v in super().__getstate__().items() if k != "saved_model"}
 
     def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        model = self.model
+        model = self.saved_model
 
         def embed(waveform: tf.Tensor) -> tf.Tensor:
             _, embeddings, _ = model(waveform)
@@ -184,7 +198,7 @@ class YamnetEmbedder(Embedder):
         return embed
 
 
-class YamnetInt8Embedder(YamnetEmbedder):
+class YamnetInt8Embedder(YamnetEmbedder, Calibrated):
     """YAMNet with its network quantised to int8: faster, a little less accurate.
 
     Waveform and log-mel stay float. It is calibrated once on a project's training clips; the
@@ -193,44 +207,42 @@ class YamnetInt8Embedder(YamnetEmbedder):
     """
 
     name = "YAMNet-int8"
+    precision = "int8"
+    caveat = (
+        "Trained and scored on embeddings of YAMNet quantised to int8; these files carry float "
+        "YAMNet."
+    )
+
+    @property
+    def _quantised(self) -> str:
+        return f"yamnet-int8-{self.weights_hash[:16]}.tflite"
+
+    @property
+    def is_calibrated(self) -> bool:
+        return self._networks is not None and self._networks.exists(self._quantised)
+
+    def calibrate(self, waveforms: Iterable[Float32]) -> Network:
+        logger.info("Calibrating YAMNet-int8 on training clips (once for this project) ...")
+        levelled = (normalise_level(w, level_dbfs=self.level_dbfs) for w in waveforms)
+        patches = np.concatenate([framing.patches(waveform) for waveform in levelled])
+        return Network(self._quantised, build_network(self.folder, calibration=patches))
 
     def _network_content(self) -> bytes:
-        if self._quantised is None:
+        if self._networks is None or not self.is_calibrated:
             raise SoundxError(
-                "YAMNet-int8 has to be calibrated on clips first: kedro run does it in "
-                "preprocessing."
+                "YAMNet-int8 has to be calibrated on clips first: preprocessing does it."
             )
-        return self._quantised
-
-    _quantised: bytes | None = None
-
-    def settle(self, networks: Folder, sample: Callable[[], Iterable[Float32]]) -> None:
-        name = f"yamnet-int8-{self.weights_hash[:16]}.tflite"
-        if not networks.exists(name):
-            logger.info("Calibrating YAMNet-int8 on training clips (once for this project) ...")
-            patches = np.concatenate([framing.patches(waveform) for waveform in sample()])
-            networks.write(name, build_network(self.folder, calibration=patches))
-        self._quantised = networks.read(name)
-
-    @cached_property
-    def network(self) -> PatchNetwork | None:
-        if self._left_at is not None:
-            folder, name = self._left_at
-            return LiteRTNetwork(folder.read(name), precision="int8")
-        return LiteRTNetwork(self._network_content(), precision="int8")
+        return self._networks.read(self._quantised)
 
     def _identity(self) -> str:
         return self.weights_hash + hashlib.sha256(self._network_content()).hexdigest()
 
     @property
-    def served(self) -> Embedder:
+    def shipped(self) -> Embedder:
         return YamnetEmbedder(self.source, level_dbfs=self.level_dbfs)
 
     def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return self.served.graph()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_quantised": None}
+        return YamnetEmbedder(self.source, level_dbfs=self.level_dbfs).graph()
 
 
 def _keep(path: Path, content: bytes) -> None:

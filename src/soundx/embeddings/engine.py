@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from soundx.audio import SAMPLE_RATE_HZ
-from soundx.audio.level import level_gain
+from soundx.audio.level import level_gain, normalise_level
 from soundx.embedders.base import Embedder, Float32
 from soundx.errors import AudioError, SoundxError
 from soundx.parallel import map_in_threads, n_workers
@@ -82,14 +82,15 @@ def embed_clips(
         SoundxError: A clip cannot be decoded.
     """
     lock = threading.Lock()
+    model = embedder.model
 
     def embed(unit: Unit) -> list[Piece]:
         waveforms = [_decode(clip, load) for clip, load in unit]
-        if embedder.parallel:
-            frames = embedder.embed_levelled(waveforms)
+        if model.parallel:
+            frames = model.embed(waveforms)
         else:
             with lock:
-                frames = embedder.embed_levelled(waveforms)
+                frames = model.embed(waveforms)
         return [(clip.clip_id, f) for (clip, _), f in zip(unit, frames, strict=True)]
 
     workers = workers or n_workers()
@@ -123,11 +124,12 @@ def _units(clips: Iterable[Clip], embedder: Embedder) -> Iterator[Unit]:
     unit: Unit = []
     n_frames = 0
     for clip in clips:
-        if clip.duration_s > LONG_CLIP_S and embedder.span_samples is not None:
+        span_samples = embedder.model.span_samples
+        if clip.duration_s > LONG_CLIP_S and span_samples is not None:
             if unit:
                 yield unit
                 unit, n_frames = [], 0
-            for segment in _segments(clip, embedder, embedder.span_samples):
+            for segment in _segments(clip, embedder, span_samples):
                 yield [(clip, partial(_same, segment))]
             continue
         unit.append((clip, partial(_whole, clip, embedder)))
@@ -144,7 +146,7 @@ def _same(segment: Float32) -> Float32:
 
 
 def _whole(clip: Clip, embedder: Embedder) -> Float32:
-    return embedder.level(clip.waveform())
+    return normalise_level(clip.waveform(), level_dbfs=embedder.level_dbfs)
 
 
 def _segments(clip: Clip, embedder: Embedder, span_samples: int) -> Iterator[Float32]:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.embedders.base import Embedder
+from soundx.embedders.base import Embedder, Shareable
 from soundx.embeddings.engine import Clip, embed_clips
-from soundx.embeddings.store import ClipFrames, EmbeddingSet
+from soundx.embeddings.store import ClipFrames, EmbeddingSet, Shard
 from soundx.errors import SoundxError
 from soundx.parallel import n_workers
 from soundx.storage.folder import Folder
@@ -56,28 +56,26 @@ class DaskOptions(BaseModel):
 
 
 def embed_on_dask(
-    kept: EmbeddingSet,
+    stored: EmbeddingSet,
     embedder: Embedder,
     shards: Iterator[list[Clip]],
     options: DaskOptions,
     tick: Callable[[int], None],
-    networks: Folder,
-) -> str:
+) -> Iterator[Shard]:
     """Embed shards of clips on a cluster.
 
-    A clip whose decoder kills its worker is noted as rejected in ``kept``; its neighbours
+    A clip whose decoder kills its worker is noted as rejected in ``stored``; its neighbours
     are embedded.
 
     Args:
-        kept: Where shards go.
+        stored: Where workers write shards to.
         embedder: The embedder.
         shards: The clips of each.
         options: Which cluster.
         tick: Called with the number of clips done.
-        networks: Where workers find the embedder's network.
 
-    Returns:
-        What did the work, for people.
+    Yields:
+        Shards that a worker has written.
 
     Raises:
         SoundxError: Dask is not installed, there is no cluster, it is lost, or a clip cannot
@@ -89,19 +87,18 @@ def embed_on_dask(
         raise SoundxError(_EXTRA) from None
     # what becomes of a lost worker's clips is told here
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    embedder.leave_for_workers(networks)
+    if isinstance(embedder, Shareable):
+        embedder.share()
     lost = (OSError, distributed.client.FutureCancelledError, distributed.CancelledError)
     with _cluster(options) as client:
-        run = _Run(client, kept, embedder, options, tick)
+        run = _Run(client, stored, embedder, options, tick)
         try:
-            run.embed(shards)
-            threads = client.nthreads()
+            yield from run.embed(shards)
         except lost as error:
             raise SoundxError(
                 "The Dask scheduler was lost. Shards that were whole are kept: run again to "
                 f"go on. ({type(error).__name__}: {error})"
             ) from error
-    return f"{embedder.engine}; Dask, {len(threads)} workers, {sum(threads.values())} threads"
 
 
 class _Run:
@@ -110,18 +107,19 @@ class _Run:
     def __init__(
         self,
         client: Client,
-        kept: EmbeddingSet,
+        stored: EmbeddingSet,
         embedder: Embedder,
         options: DaskOptions,
         tick: Callable[[int], None],
     ) -> None:
         self._client = client
-        self._kept = kept
+        self._stored = stored
         self._embedder = embedder
         self._options = options
         self._tick = tick
+        self._size = (0, 0)
 
-    def embed(self, shards: Iterator[list[Clip]]) -> None:
+    def embed(self, shards: Iterator[list[Clip]]) -> Iterator[Shard]:
         import distributed
 
         under_way = {self._submit(clips): clips for clips in self._next(shards, under_way=0)}
@@ -135,12 +133,12 @@ class _Run:
             elif error is not None:
                 raise error
             else:
-                self._take_up(future, len(clips))
+                yield self._take_up(future, len(clips))
             for more in self._next(shards, under_way=len(under_way)):
                 under_way[new := self._submit(more)] = more
                 finished.add(new)
         for clips in suspects:
-            self._isolate(clips)
+            yield from self._isolate(clips)
 
     def _next(self, shards: Iterator[list[Clip]], *, under_way: int) -> list[list[Clip]]:
         """Return as many shards as the cluster, as large as it is now, may be given."""
@@ -151,7 +149,7 @@ class _Run:
     def _submit(self, clips: list[Clip], *, probe: bool = False) -> Future:
         return self._client.submit(
             _embed_shard,
-            self._kept.folder,
+            self._stored.folder,
             self._embedder,
             clips,
             probe=probe,
@@ -159,11 +157,18 @@ class _Run:
             resources=self._options.resources or None,
         )
 
-    def _take_up(self, future: Future, n_clips: int) -> None:
-        self._kept.note_shard(*future.result())
+    def _take_up(self, future: Future, n_clips: int) -> Shard:
+        _, clips = future.result()
         self._tick(n_clips)
+        threads = self._client.nthreads()
+        # what it was at its largest: workers come, die and come again
+        self._size = max(self._size, (sum(threads.values()), len(threads)))
+        engine = "{}; Dask, {} workers, {} threads".format(
+            self._embedder.model.engine, *reversed(self._size)
+        )
+        return Shard(self._embedder.info, clips, engine)
 
-    def _isolate(self, clips: list[Clip]) -> None:
+    def _isolate(self, clips: list[Clip]) -> Iterator[Shard]:
         """Find out which clip of a shard kills its worker, reject it, embed the others.
 
         Each is tried with nothing else on the cluster: Dask blames whatever a worker had
@@ -182,10 +187,10 @@ class _Run:
                 killers[clip.clip_id] = "its decoder killed every worker that tried it"
             elif error is not None:
                 raise error
-        self._kept.reject(killers)
+        self._stored.reject(killers)
         innocent = [clip for clip in clips if clip.clip_id not in killers]
         if innocent:
-            self._take_up(self._submit(innocent), len(innocent))
+            yield self._take_up(self._submit(innocent), len(innocent))
         self._tick(len(killers))
 
 
@@ -205,11 +210,11 @@ def _embed_shard(
         for _ in pieces:
             pass
         return "", []
-    kept = EmbeddingSet(folder, embedder.info)
-    written = kept.shard_of([clip.clip_id for clip in clips])
+    stored = EmbeddingSet(folder, embedder.info)
+    written = stored.shard_of([clip.clip_id for clip in clips])
     if written is not None:  # by a worker that was lost before it could say so
         return written
-    with kept.new_shard() as shard:
+    with stored.new_shard() as shard:
         for clip_id, frames in pieces:
             shard.add(clip_id, frames)
     return shard.name, shard.clips

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,6 @@ _CLIPS_KEY = b"soundx.clips"
 _CURRENT = "current.json"
 _EMBEDDER = "embedder.json"
 _REJECTED = "rejected.json"
-_LAST_RUN = "last_run.json"
-_NETWORKS = "networks"
 
 ClipFrames = list[tuple[str, int]]
 """Clips of a shard, in order, with their numbers of frames."""
@@ -65,7 +64,7 @@ class _Index:
 
     def find(self, clip_ids: Iterable[str]) -> Int64:
         """Return shard number, first row and rows of each clip; -1 where it is not kept."""
-        self._settle()
+        self._sort()
         keys = _keys(clip_ids)
         found = np.full((len(keys), 3), -1, np.int64)
         if len(self._keys):
@@ -75,10 +74,10 @@ class _Index:
         return found
 
     def __len__(self) -> int:
-        self._settle()
+        self._sort()
         return len(self._keys)
 
-    def _settle(self) -> None:
+    def _sort(self) -> None:
         if not self._waiting:
             return
         keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
@@ -96,6 +95,29 @@ def _keys(clip_ids: Iterable[str]) -> npt.NDArray[Any]:
 
 def _shard_name(clip_ids: Sequence[str]) -> str:
     return f"{hashlib.sha256(json.dumps(list(clip_ids)).encode()).hexdigest()[:20]}.parquet"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Frames of some clips, to be written as one file, whole or not at all.
+
+    Attributes:
+        info: The embedder that made them.
+        clips: The clips, in order, with their numbers of frames.
+        engine: What computed them, for people.
+        pieces: Returns clip ids and frames in order, those of one clip in one piece or in
+            several; None where a cluster's worker has written the shard already.
+    """
+
+    info: EmbedderInfo
+    clips: ClipFrames
+    engine: str = ""
+    pieces: Callable[[], Iterable[tuple[str, Float32]]] | None = None
+
+    @property
+    def name(self) -> str:
+        """What its file is called."""
+        return _shard_name([clip_id for clip_id, _ in self.clips])
 
 
 class ShardWriter:
@@ -335,6 +357,8 @@ class EmbeddingSet:
     @contextmanager
     def new_shard(self) -> Iterator[ShardWriter]:
         """Yield a writer; what it was given is there, as one shard, when the block ends."""
+        if not self.folder.exists(_EMBEDDER):
+            self.folder.write_json(_EMBEDDER, self.info.to_dict())
         with self.folder.new_file(".parquet") as new:
             writer = ShardWriter(new.path, self.info.dim)
             yield writer
@@ -352,15 +376,20 @@ class EmbeddingSet:
         name = _shard_name(clip_ids)
         return (name, self._clips_of(name)) if self.folder.exists(name) else None
 
+    def write(self, shard: Shard) -> None:
+        """Write a shard, whole or not at all."""
+        with self.new_shard() as writer:
+            for clip_id, frames in shard.pieces() if shard.pieces is not None else ():
+                writer.add(clip_id, frames)
+
     def add_shard(self, clips: Mapping[str, Float32]) -> None:
         """Write the frames of clips as one shard, whole or not at all.
 
         Args:
             clips: Frames by clip id [shape=(n_frames, dim), dtype=float32].
         """
-        with self.new_shard() as shard:
-            for clip_id, frames in clips.items():
-                shard.add(clip_id, frames)
+        sizes = [(clip_id, len(frames)) for clip_id, frames in clips.items()]
+        self.write(Shard(self.info, sizes, pieces=clips.items))
 
     def compact(self) -> int:
         """Merge small shards where there are many; return how many went into larger ones.
@@ -461,31 +490,40 @@ class EmbeddingStore:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
 
-    @property
-    def networks(self) -> Folder:
-        """Where networks made for this project are kept, and found by a cluster's workers."""
-        return self.folder.sub(_NETWORKS)
-
     def of(self, info: EmbedderInfo) -> EmbeddingSet:
-        """Return the set of an embedder, made where it is missing.
+        """Return the set of an embedder; an empty one where nothing was saved yet.
 
         Raises:
             SoundxError: The folder of that fingerprint belongs to another embedder.
         """
         sub = self.folder.sub(info.fingerprint)
         if sub.exists(_EMBEDDER):
-            known = EmbedderInfo(**sub.read_json(_EMBEDDER))
+            known = EmbedderInfo.from_dict(sub.read_json(_EMBEDDER))
             if known != info:
                 raise SoundxError(f"{sub} was made by {known}, not by {info}: move it away.")
-        else:
-            sub.write_json(_EMBEDDER, info.to_dict())
         return EmbeddingSet(sub, info)
+
+    def named(self, fingerprint: str) -> EmbeddingSet:
+        """Return the set of the embedder with that fingerprint.
+
+        Raises:
+            SoundxError: There is none.
+        """
+        sub = self.folder.sub(fingerprint)
+        if not sub.exists(_EMBEDDER):
+            raise SoundxError(f"There are no embeddings by {fingerprint} in {self.folder}.")
+        return EmbeddingSet(sub, EmbedderInfo.from_dict(sub.read_json(_EMBEDDER)))
+
+    def save(self, shard: Shard) -> None:
+        """Write a shard, whole or not at all; one without clips is nothing."""
+        if shard.clips and shard.pieces is not None:
+            self.of(shard.info).write(shard)
 
     def sets(self) -> list[EmbeddingSet]:
         """Return the sets of all embedders."""
         folders = (self.folder.sub(name) for name in self.folder.names() if "." not in name)
         return [
-            EmbeddingSet(sub, EmbedderInfo(**sub.read_json(_EMBEDDER)))
+            EmbeddingSet(sub, EmbedderInfo.from_dict(sub.read_json(_EMBEDDER)))
             for sub in folders
             if sub.exists(_EMBEDDER)
         ]
@@ -502,19 +540,8 @@ class EmbeddingStore:
                 f"There are no embeddings in {self.folder} yet. "
                 "Run: kedro run --pipelines=preprocessing"
             )
-        return self.of(EmbedderInfo(**self.folder.read_json(_CURRENT)))
+        return self.of(EmbedderInfo.from_dict(self.folder.read_json(_CURRENT)))
 
     def set_current(self, info: EmbedderInfo) -> None:
         """Note which set the last preprocessing run filled."""
         self.folder.write_json(_CURRENT, info.to_dict())
-
-    @property
-    def last_run(self) -> dict[str, Any]:
-        """What the last preprocessing run did; empty where there was none."""
-        if not self.folder.exists(_LAST_RUN):
-            return {}
-        return dict(self.folder.read_json(_LAST_RUN))
-
-    def note_run(self, report: Mapping[str, Any]) -> None:
-        """Keep what a preprocessing run did."""
-        self.folder.write_json(_LAST_RUN, dict(report))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pandas as pd
 
 from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
-from soundx.embedders import Embedder
-from soundx.embeddings.filling import EmbeddingJob, EmbeddingOptions
+from soundx.embedders import Calibrated, Embedder, EmbedderInfo
+from soundx.embedders.base import Network
 from soundx.embeddings.map import MapOptions, map_clips
+from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
-from soundx.embeddings.store import EmbeddingStore
+from soundx.embeddings.store import EmbeddingStore, Shard
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.provenance import manifest_digest
@@ -24,6 +26,7 @@ from soundx.modelling.splitting import (
     check_splits,
     class_weights,
 )
+from soundx.storage.folder import Folder
 
 
 def decode_clips(raw_clips: RawClips, clip_manifest: pd.DataFrame) -> ClipWaveforms:
@@ -31,31 +34,46 @@ def decode_clips(raw_clips: RawClips, clip_manifest: pd.DataFrame) -> ClipWavefo
     return ClipWaveforms(raw_clips, clip_manifest)
 
 
-def embed_clips(
+def calibrate_embedder(
     waveforms: ClipWaveforms,
     clip_manifest: pd.DataFrame,
     splits: pd.DataFrame,
     embedder: Embedder,
     embedding: EmbeddingOptions,
-    dask: DaskOptions,
-) -> EmbeddingJob:
-    """Describe which clips to embed and how; the store computes those it does not hold."""
+) -> Iterator[Network]:
+    """Make the network that an embedder needs for clips like these, where it has none yet."""
+    if not isinstance(embedder, Calibrated) or embedder.is_calibrated:
+        return
     # never on test clips, and the same ones whatever the order of the manifest
     train = splits.loc[splits["split"] == "train", "clip_id"].sort_values()
     chosen = clip_manifest["clip_id"].isin(train.head(embedding.calibration_clips))
-    return EmbeddingJob(
-        embedder=embedder,
-        clips=clip_manifest[["clip_id", "path", "duration_s"]],
-        waveforms=waveforms,
-        calibration=clip_manifest.loc[chosen, "path"].tolist(),
-        options=embedding,
-        dask=dask,
-    )
+    paths = clip_manifest.loc[chosen, "path"]
+    yield embedder.calibrate(waveforms[path]() for path in paths)
 
 
-def report_embeddings(embeddings: EmbeddingStore) -> dict[str, Any]:
-    """Tell what the last embedding did: clips, hours, speed, what was there before."""
-    return embeddings.last_run
+def embed_clips(
+    waveforms: ClipWaveforms,
+    clip_manifest: pd.DataFrame,
+    embedder: Embedder,
+    embedder_networks: Folder,
+    embedding_cache: EmbeddingStore,
+    embedding: EmbeddingOptions,
+    dask: DaskOptions,
+) -> Iterator[tuple[Shard, dict[str, Any]]]:
+    """Embed the clips that were not embedded before, shard by shard; tell what was done."""
+    del embedder_networks  # the embedder reads them; here they only have to be there first
+    yield from embed_missing(embedding_cache, clip_manifest, waveforms, embedder, embedding, dask)
+
+
+def compact_embeddings(
+    embedding_shards: EmbeddingStore,
+    embedding_report: dict[str, Any],
+    clip_manifest: pd.DataFrame,
+    embedding: EmbeddingOptions,
+) -> EmbedderInfo:
+    """Merge small shards where there are many; what is returned becomes the current set."""
+    fingerprint = embedding_report["fingerprint"]
+    return compact(embedding_shards, fingerprint, clip_manifest["clip_id"], embedding).info
 
 
 def map_embeddings(

@@ -4,10 +4,11 @@ from kedro.pipeline import Node, Pipeline
 
 from soundx.pipelines.preprocessing.nodes import (
     build_model_input,
+    calibrate_embedder,
+    compact_embeddings,
     decode_clips,
     embed_clips,
     map_embeddings,
-    report_embeddings,
     split_clips,
 )
 
@@ -24,24 +25,37 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="audio",
             ),
             Node(
+                func=calibrate_embedder,
+                inputs=["waveforms", "clip_manifest", "splits", "embedder", "params:embedding"],
+                outputs="embedder_networks",
+                name="calibrate_embedder",
+                tags="audio",
+            ),
+            Node(
                 func=embed_clips,
                 inputs=[
                     "waveforms",
                     "clip_manifest",
-                    "splits",
                     "embedder",
+                    "embedder_networks",
+                    "embedding_cache",
                     "params:embedding",
                     "params:dask",
                 ],
-                outputs="embeddings",
+                outputs=["embedding_shards", "embedding_report"],
                 name="embed_clips",
                 tags="audio",
             ),
             Node(
-                func=report_embeddings,
-                inputs="embeddings",
-                outputs="embedding_report",
-                name="report_embeddings",
+                func=compact_embeddings,
+                inputs=[
+                    "embedding_shards",
+                    "embedding_report",
+                    "clip_manifest",
+                    "params:embedding",
+                ],
+                outputs="embeddings",
+                name="compact_embeddings",
                 tags="tables",
             ),
             Node(

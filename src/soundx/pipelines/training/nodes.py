@@ -12,6 +12,7 @@ from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import model_card
 from soundx.clips.raw import RawClips
 from soundx.embedders import Embedder
+from soundx.embedders.base import exportable
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.figures.curves import draw_training_curves
@@ -115,7 +116,7 @@ def export_heads(
     validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
     paths = clip_manifest.set_index("clip_id")["path"][validation]
     waveforms = [decode_clip(raw_clips.path(path)) for path in paths]
-    clips = list(zip(waveforms, embedder.served.embed(waveforms), strict=True))
+    clips = list(zip(waveforms, exportable(embedder).shipped.embed(waveforms), strict=True))
     difference = largest_difference(classifier, heads, clips)
     logger.info("TFLite and Keras differ by %.1e at most on %d clips.", difference, len(clips))
     if not difference <= PARITY_TOLERANCE:

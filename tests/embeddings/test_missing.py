@@ -8,11 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from counting import Counting, assert_holds_all, job, write_clips
+from counting import Counting, assert_holds_all, fill, job, write_clips
 
-from soundx.embedders import load_embedder
-from soundx.embeddings.filling import EmbeddingOptions, fill
+from soundx.embedders import EmbedderSettings, load_embedder
+from soundx.embeddings.missing import EmbeddingOptions
 from soundx.embeddings.store import EmbeddingStore
+from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
 
 HERE = Path(__file__).parent
@@ -37,7 +38,6 @@ def test_a_clip_is_never_embedded_twice(clips, store, tmp_path):
     assert report["clips_per_s"] == pytest.approx(40 / report["seconds"])
     assert report["times_real_time"] == pytest.approx(40.0 / report["seconds"])
     assert report["hours"] == pytest.approx(40 / 3600)
-    assert store.last_run == report
     write_clips(tmp_path / "more", [1700])
     (tmp_path / "more" / "1700.wav").rename(clips / "1700.wav")
     again = fill(store, job(clips))
@@ -60,7 +60,7 @@ def test_content_decides_not_names(clips, store):
 
 def test_another_front_end_is_another_store(clips, store):
     plain = load_embedder("logmel")
-    levelled = load_embedder("logmel", level_dbfs=-23.0)
+    levelled = load_embedder("logmel", EmbedderSettings(level_dbfs=-23.0))
     for embedder in (plain, levelled):
         report = fill(store, dataclasses.replace(job(clips), embedder=embedder))
         assert report["embedded"] == 40
@@ -120,3 +120,24 @@ def test_killed_twenty_times_it_goes_on_from_the_last_whole_shard(tmp_path, pipe
     times.update(n for _, n in lines.take_what_is_there())
     assert set(times) == set(range(1600, 2600))
     assert_holds_all(folder, clips)
+
+
+def test_looking_at_a_store_writes_nothing(store, tmp_path):
+    stored = store.of(Counting().info)
+    assert len(stored) == 0
+    assert stored.rejected == {}
+    assert store.sets() == []
+    with pytest.raises(SoundxError, match="no embeddings"):
+        _ = store.current
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_too_long_for_memory_goes_through_a_file(clips, store, monkeypatch):
+    monkeypatch.setattr("soundx.embeddings.missing.SHARD_FRAMES", 5)
+    whole = job(clips)
+    report = fill(store, dataclasses.replace(whole, clips=whole.clips.assign(duration_s=0.5)))
+    assert report["embedded"] == 40
+    frames = store.current.frames(whole.clips["clip_id"].tolist()).reshape(40, 2, 3)
+    assert (frames == frames[:, :1, :1]).all()
+    expected = [float(name.removesuffix(".wav")) for name in whole.clips["clip_id"]]
+    assert frames[:, 0, 0].tolist() == expected
