@@ -6,7 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,3 +45,27 @@ def map_in_threads(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Pool(Generic[Item]):
+    """Things of which each is for one thread at a time: as many as are in use at once.
+
+    Args:
+        make: Makes one more.
+    """
+
+    def __init__(self, make: Callable[[], Item]) -> None:
+        self._make = make
+        self._idle: deque[Item] = deque()
+
+    @contextmanager
+    def lend(self) -> Iterator[Item]:
+        """Yield one that nobody else has until the block ends."""
+        try:
+            item = self._idle.pop()
+        except IndexError:
+            item = self._make()
+        try:
+            yield item
+        finally:
+            self._idle.append(item)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -84,6 +85,35 @@ def test_heads_of_another_embedder_are_refused():
     other = dataclasses.replace(heads, embedder=dataclasses.replace(embedder.info, fingerprint="x"))
     with pytest.raises(SoundxError, match="trained on"):
         export_classifier(embedder, other)
+
+
+def test_many_threads_may_ask_one_classifier(rng):
+    """As the viewer's sessions do: each gets the answer to its own clip."""
+    from soundx.classifier.export import export_classifier
+
+    embedder = load_embedder("logmel")
+    classifier = export_classifier(embedder, untrained(embedder, NESTED))
+    lengths = [4000 * (1 + n % 7) for n in range(200)]
+    clips = [(0.3 * rng.standard_normal(n)).astype(np.float32) for n in lengths]
+    expected = [classifier.predict(clip) for clip in clips]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(classifier.predict, clips))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("head", [GENERAL, "C"])
+def test_an_exported_head_that_answers_otherwise_is_noticed(rng, head):
+    from soundx.classifier.export import export_classifier
+    from soundx.classifier.parity import largest_difference
+
+    embedder = load_embedder("logmel")
+    heads = untrained(embedder, NESTED)
+    files = dict(export_classifier(embedder, heads).files)
+    heads.models[head].layers[-1].bias.assign([5.0, 0.0, 0.0])
+    files["soundx.tflite"] = export_classifier(embedder, heads).files["soundx.tflite"]
+    clip = (0.1 * rng.standard_normal(16_000)).astype(np.float32)
+    clips = [(clip, embedder.embed([clip])[0])]
+    assert largest_difference(Classifier(files), heads, clips) > 0.1
 
 
 def test_an_answer_of_nan_is_noticed(rng):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
+from soundx.parallel import Pool
 
 JOINT_MODEL = "soundx.tflite"
 LABELS = "labels.json"
@@ -43,7 +44,12 @@ class Classifier:
                 "Run: kedro run --pipelines=training"
             )
         self.files = dict(files)
-        self._interpreters: dict[str, Any] = {}
+        # sessions of the viewer share one classifier
+        self._interpreters = {
+            name: Pool(partial(_interpreter, content))
+            for name, content in self.files.items()
+            if name.endswith(".tflite")
+        }
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -101,17 +107,15 @@ class Classifier:
             raise SoundxError(f"A waveform has one dimension, not the shape {samples.shape}.")
         if not samples.size:
             samples = np.zeros(1, np.float32)
-        interpreter = self._interpreters.get(name)
-        if interpreter is None:
-            interpreter = self._interpreters[name] = _interpreter(self.files[name])
-        entry = interpreter.get_input_details()[0]
-        if tuple(entry["shape"]) != samples.shape:
-            interpreter.resize_tensor_input(entry["index"], samples.shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(entry["index"], samples)
-        interpreter.invoke()
-        result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        return np.array(result, np.float32)
+        with self._interpreters[name].lend() as interpreter:
+            entry = interpreter.get_input_details()[0]
+            if tuple(entry["shape"]) != samples.shape:
+                interpreter.resize_tensor_input(entry["index"], samples.shape)
+                interpreter.allocate_tensors()
+            interpreter.set_tensor(entry["index"], samples)
+            interpreter.invoke()
+            result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+            return np.array(result, np.float32)
 
 
 def _interpreter(content: bytes) -> Any:

@@ -6,26 +6,31 @@ import numpy as np
 
 from soundx.classifier.bundle import Classifier
 from soundx.embedders.base import Float32
+from soundx.modelling.heads import clip_probabilities
 from soundx.modelling.joint import TrainedHeads
 
 
 def largest_difference(
     classifier: Classifier, heads: TrainedHeads, clips: list[tuple[Float32, Float32]]
 ) -> float:
-    """Return how far the exported joint model strays from the Keras heads.
+    """Return how far the exported models stray from the Keras heads: joint and head by head.
 
     Args:
-        classifier: The exported model.
-        heads: The heads it was exported from.
+        classifier: The exported models.
+        heads: The heads they were exported from.
         clips: Waveform [shape=(n_samples,)] and embeddings [shape=(n_frames, dim)] of some
             clips.
 
     Returns:
-        The largest absolute difference of a label's probability.
+        The largest absolute difference of a probability; NaN where an answer is NaN.
     """
     differences = []
     for waveform, embeddings in clips:
-        ours = heads.predict(embeddings, np.array([len(embeddings)]))[0]
+        n_frames = np.array([len(embeddings)])
+        ours = heads.predict(embeddings, n_frames)[0]
         differences.append(np.abs(classifier.predict(waveform) - ours).max())
+        for head, model in heads.models.items():
+            ours = clip_probabilities(model, embeddings, n_frames)[0]
+            differences.append(np.abs(classifier.predict_head(head, waveform) - ours).max())
     # NaN where the exported model answers with NaN: max() alone would hide it
     return float(np.max(differences))

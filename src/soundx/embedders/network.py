@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from soundx.audio import framing
 from soundx.audio.framing import MEL_BANDS, PATCH_FRAMES
 from soundx.errors import SoundxError
+from soundx.parallel import Pool
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -67,18 +67,12 @@ class LiteRTNetwork:
 
     def __init__(self, content: bytes, *, precision: str = "float32") -> None:
         self._content = content
-        self._idle: deque[Any] = deque()
+        self._interpreters = Pool(self._new_interpreter)
         self.engine = f"LiteRT {precision}"
 
     def __call__(self, patches: Float32) -> Float32:
-        try:
-            interpreter = self._idle.pop()
-        except IndexError:
-            interpreter = self._new_interpreter()
-        try:
+        with self._interpreters.lend() as interpreter:
             return self._run(interpreter, patches)
-        finally:
-            self._idle.append(interpreter)
 
     def _new_interpreter(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter

@@ -1,22 +1,31 @@
 """A map of clips: where their embeddings lie in a plane, and which clips are nearest.
 
 A clip is the mean of its frames. The plane is t-SNE's (van der Maaten & Hinton, 2008) after
-a principal component analysis; distances on it mean little, neighbourhoods much.
+a principal component analysis; distances on it mean little, neighbourhoods much. t-SNE lays
+out some hundred clips, and the others are put between those most like them: its time grows
+faster than the number of clips, and a map is looked at, not measured.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
 
 from soundx.embeddings.store import EmbeddingSet
 
+logger = logging.getLogger(__name__)
+
 _COMPONENTS = 50
 _PERPLEXITY = 30.0
+_LANDMARKS = 300
+_ITERATIONS = 500
+_ANCHORS = 4
 _FEW = 4  # fewer clips have no neighbourhoods to keep
 
 
@@ -50,6 +59,7 @@ def map_clips(clip_ids: Sequence[str], embedded: EmbeddingSet, options: MapOptio
     """
     # ids are hashes: the first ones in their order are a fair draw, and the same each time
     chosen = sorted(clip_ids)[: options.max_clips]
+    logger.info("Laying out a map of %d clips ...", len(chosen))
     vectors = _clip_vectors(chosen, embedded)
     places = _lay_out(vectors, options.seed)
     neighbours, similarities = _nearest(vectors, options.neighbours)
@@ -73,19 +83,50 @@ def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> npt.NDArra
 
 
 def _lay_out(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
     n_clips = len(vectors)
     if n_clips < _FEW:
         return np.stack([np.arange(n_clips), np.zeros(n_clips)], axis=1).astype(np.float32)
     spread = vectors.std(axis=0)
     scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    n_components = min(_COMPONENTS, *vectors.shape)
-    reduced = PCA(n_components, random_state=seed).fit_transform(scaled)
-    perplexity = min(_PERPLEXITY, (n_clips - 1) / 3)
-    drawn = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    return np.asarray(drawn, np.float32)
+    # the others' threads would only get into each other's way
+    with threadpool_limits(1):
+        return _lay_out_scaled(scaled, seed)
+
+
+def _lay_out_scaled(scaled: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    n_components = min(_COMPONENTS, *scaled.shape)
+    reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
+    landmarks = reduced[:_LANDMARKS]
+    perplexity = min(_PERPLEXITY, (len(landmarks) - 1) / 3)
+    laid_out = TSNE(
+        2,
+        perplexity=perplexity,
+        init="pca",
+        method="exact",
+        max_iter=_ITERATIONS,
+        random_state=seed,
+    ).fit_transform(landmarks)
+    return np.concatenate([laid_out, _between(reduced[_LANDMARKS:], landmarks, laid_out)])
+
+
+def _between(
+    points: npt.NDArray[np.float32],
+    landmarks: npt.NDArray[np.float32],
+    places: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Put each point between the places of the landmarks that are nearest to it."""
+    if not len(points):
+        return np.empty((0, 2), np.float32)
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, near = NearestNeighbors(n_neighbors=_ANCHORS).fit(landmarks).kneighbors(points)
+    # fast enough that a clip lies in its neighbourhood, not in the middle of all
+    weights = (distances[:, :1] / np.maximum(distances, 1e-9)) ** 4
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    return np.asarray((places[near] * weights[:, :, None]).sum(axis=1), np.float32)
 
 
 def _nearest(

@@ -30,8 +30,6 @@ SUFFIXES = (
 MAX_UPLOAD_S = 600.0
 MAX_COMPRESSED_BYTES = 30 * 2**20
 """Of what ffmpeg unpacks whole before its length is known: ten minutes at 400 kbit/s."""
-WINDOW_S = 0.975
-HOP_S = 0.48
 TOP = 5
 
 
@@ -165,9 +163,11 @@ def timeline(classifier: Classifier, waveform: Float32) -> npt.NDArray[np.float6
         waveform: Samples at 16 kHz [shape=(n_samples,)].
 
     Returns:
-        Probabilities over its labels, one row every 0.48 s [shape=(n_windows, n_labels)].
+        Probabilities over its labels, one row a hop of its embedder
+            [shape=(n_windows, n_labels)].
     """
-    window, hop = int(WINDOW_S * SAMPLE_RATE_HZ), int(HOP_S * SAMPLE_RATE_HZ)
+    embedder = classifier.info["embedder"]
+    window, hop = (round(embedder[name] * SAMPLE_RATE_HZ) for name in ("window_s", "hop_s"))
     starts = range(0, max(len(waveform) - window + hop, 1), hop)
     pieces = (waveform[start : start + window] for start in starts)
     padded = (np.pad(piece, (0, window - len(piece))) for piece in pieces)
