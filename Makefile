@@ -18,10 +18,12 @@ export NO_MKDOCS_2_WARNING := 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP)  ## make .venv and install everything, hashes checked
+setup: $(STAMP)  ## make .venv with exactly what requirements.lock names
 
 $(STAMP): requirements.lock pyproject.toml scripts/bootstrap.sh
-	@bash scripts/bootstrap.sh $(VENV)
+	@bash scripts/bootstrap.sh $(VENV) requirements.lock -e .
+	@# librosa compiles functions when it is first used: here, rather than while a page waits
+	@$(BIN)/python -c 'import librosa, numpy; librosa.feature.melspectrogram(y=numpy.zeros(2048))'
 	@touch $@
 
 run: $(STAMP)  ## the main job, ingestion to evaluation, on synthesised clips, offline
