@@ -36,7 +36,7 @@ test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 fo
 	bash scripts/browser.sh
 	$(BIN)/python -m pytest --no-cov tests/browser $(ARGS)
 
-test-package: $(STAMP)  ## wheel, conf archive and MLflow, in environments of their own
+test-package: $(STAMP)  ## wheel, conf archive, MLflow and make run, in environments of their own
 	$(BIN)/python -m pytest --no-cov tests/packaging $(ARGS)
 
 package: $(STAMP)  ## a wheel and an archive of conf/, in dist/
