@@ -99,13 +99,15 @@ format: $(STAMP)  ## mend style and format
 hooks: $(STAMP)  ## check style, types, notebooks and sizes at every git commit
 	$(BIN)/pre-commit install
 
-LOCK := pip compile pyproject.toml -c requirements.constraints --universal --python-version 3.11 \
+LOCK := pip compile -c requirements.constraints --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
-lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock and requirements-mlflow.lock
-	$(BIN)/uv $(LOCK) --extra dask --extra notebook --extra docs --extra browser --extra dev \
+lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock and its two neighbours
+	$(BIN)/uv $(LOCK) pyproject.toml --extra dask --extra notebook --extra docs --extra browser --extra dev \
 	  --output-file requirements.lock
-	$(BIN)/uv $(LOCK) -c requirements.lock --extra mlflow --output-file requirements-mlflow.lock
+	$(BIN)/uv $(LOCK) pyproject.toml -c requirements.lock --extra mlflow \
+	  --output-file requirements-mlflow.lock
+	$(BIN)/uv $(LOCK) --group s3-server -c requirements.lock --output-file requirements-s3.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
 	rm -rf $(VENV) .venv-s3 build/viz build/docs build/lib build/bdist.* dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo
