@@ -18,10 +18,12 @@ export NO_MKDOCS_2_WARNING := 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP)  ## make .venv and install everything, hashes checked
+setup: $(STAMP)  ## make .venv with exactly what requirements.lock names
 
 $(STAMP): requirements.lock pyproject.toml scripts/bootstrap.sh
-	@bash scripts/bootstrap.sh $(VENV)
+	@bash scripts/bootstrap.sh $(VENV) requirements.lock -e .
+	@# librosa compiles functions when it is first used: here, rather than while a page waits
+	@$(BIN)/python -c 'import librosa, numpy; librosa.feature.melspectrogram(y=numpy.zeros(2048))'
 	@touch $@
 
 run: $(STAMP)  ## the main job, ingestion to evaluation, on synthesised clips, offline
@@ -34,7 +36,7 @@ test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 fo
 	bash scripts/browser.sh
 	$(BIN)/python -m pytest --no-cov tests/browser $(ARGS)
 
-test-package: $(STAMP)  ## wheel, conf archive and MLflow, in environments of their own
+test-package: $(STAMP)  ## wheel, conf archive, MLflow and make run, in environments of their own
 	$(BIN)/python -m pytest --no-cov tests/packaging $(ARGS)
 
 package: $(STAMP)  ## a wheel and an archive of conf/, in dist/
@@ -97,13 +99,15 @@ format: $(STAMP)  ## mend style and format
 hooks: $(STAMP)  ## check style, types, notebooks and sizes at every git commit
 	$(BIN)/pre-commit install
 
-LOCK := pip compile pyproject.toml -c requirements.constraints --universal --python-version 3.11 \
+LOCK := pip compile -c requirements.constraints --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 
-lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock and requirements-mlflow.lock
-	$(BIN)/uv $(LOCK) --extra dask --extra notebook --extra docs --extra browser --extra dev \
+lock: $(STAMP)  ## resolve pyproject.toml anew into requirements.lock and its two neighbours
+	$(BIN)/uv $(LOCK) pyproject.toml --extra dask --extra notebook --extra docs --extra browser --extra dev \
 	  --output-file requirements.lock
-	$(BIN)/uv $(LOCK) -c requirements.lock --extra mlflow --output-file requirements-mlflow.lock
+	$(BIN)/uv $(LOCK) pyproject.toml -c requirements.lock --extra mlflow \
+	  --output-file requirements-mlflow.lock
+	$(BIN)/uv $(LOCK) --group s3-server -c requirements.lock --output-file requirements-s3.lock
 
 clean:  ## remove the environment, caches and the demo's results; your data stays
 	rm -rf $(VENV) .venv-s3 build/viz build/docs build/lib build/bdist.* dist .pytest_cache .mypy_cache .ruff_cache .viz data/demo

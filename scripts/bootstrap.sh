@@ -1,8 +1,18 @@
 #!/usr/bin/env bash
-# Make a virtual environment and install exactly what requirements.lock names, hashes checked.
-# Uses uv where it is installed, else python3 -m venv and pip.  usage: bootstrap.sh VENV
+# Make a virtual environment with exactly what a lock names, hashes checked, and, if there is
+# one, the project itself (-e . or a wheel). With uv where it is installed, else with
+# python3 -m venv and pip; UV= leaves uv aside, UV=/path/to/uv names one.
+# usage: bootstrap.sh VENV LOCK [PROJECT]
 set -euo pipefail
 venv=$1
+lock=$2
+shift 2
+uv=${UV-uv}
+
+# The lock is whole, so nobody is asked for more. A resolver asks the index for what a pinned
+# package wants with an extra, takes the newest, and refuses it for want of a hash; what has no
+# wheel is built with the newest setuptools. Both would age.
+exactly=(--no-deps --require-hashes --only-binary :all: -r "$lock")
 
 fits() {
   "$1" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null
@@ -20,26 +30,31 @@ if [ -z "${python:-}" ]; then
   exit 1
 fi
 
-echo "Setting up $venv with $("$python" --version) (once; some minutes) ..."
 with_uv() {
-  uv venv --quiet --allow-existing --python "$(command -v "$python")" "$venv" &&
-    uv pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock &&
-    uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
+  local here=(--quiet --python "$venv/bin/python")
+  "$uv" venv --quiet --allow-existing --python "$(command -v "$python")" "$venv" &&
+    "$uv" pip install "${here[@]}" "${exactly[@]}" &&
+    { [ $# = 0 ] || "$uv" pip install "${here[@]}" --no-deps --no-build-isolation "$@"; } &&
+    "$uv" pip check "${here[@]}"
 }
 
 with_pip() {
+  local pip=("$venv/bin/python" -m pip --disable-pip-version-check)
   "$python" -m venv "$venv"
-  local pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
-  "${pip[@]}" install --require-hashes -r requirements.lock
-  "${pip[@]}" install --no-deps --no-build-isolation -e .
+  "${pip[@]}" install --quiet "${exactly[@]}"
+  [ $# = 0 ] || "${pip[@]}" install --quiet --no-deps --no-build-isolation "$@"
+  "${pip[@]}" check
 }
 
-if command -v uv >/dev/null; then
-  # uv does not read pip's configuration: where only pip knows the index, pip goes on
-  with_uv || { echo "uv could not install; pip tries." >&2; with_pip; }
-else
-  with_pip
+# what an older lock named would stay: another lock, another environment
+if [ -e "$venv/pyvenv.cfg" ] && ! cmp -s "$lock" "$venv/installed.lock"; then
+  rm -rf "$venv"
 fi
-
-# librosa compiles functions when it is first used: here, rather than while a page waits
-"$venv/bin/python" -c 'import librosa, numpy; librosa.feature.melspectrogram(y=numpy.zeros(2048))'
+echo "Setting up $venv with $("$python" --version) (once; some minutes) ..."
+if [ -n "$uv" ] && command -v "$uv" >/dev/null; then
+  # uv does not read pip's configuration: where only pip knows the index, pip goes on
+  with_uv "$@" || { echo "uv could not install; pip tries." >&2; with_pip "$@"; }
+else
+  with_pip "$@"
+fi
+cp "$lock" "$venv/installed.lock"

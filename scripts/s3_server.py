@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv-s3"
-SWIFT = "swift==2.38.3"
+LOCK = ROOT / "requirements-s3.lock"
 KEY, SECRET = "soundx:dev", "testing"
 
 _SERVERS = {"object": 1, "container": 2, "account": 3, "proxy": 0}
@@ -188,9 +188,11 @@ def install() -> None:
         return
     print("Installing the S3 server into .venv-s3 (once) ...", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq"]
-    # setuptools: Swift finds its parts through pkg_resources
-    subprocess.run([*pip, SWIFT, "setuptools<82"], check=True)
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-qq"]
+    # as bootstrap.sh, but one of its packages has wheels for Linux alone
+    exactly = ["--no-deps", "--require-hashes", "-r", str(LOCK)]
+    subprocess.run([*pip, "install", *exactly], check=True)
+    subprocess.run([*pip, "check"], check=True)
 
 
 def _free_ports() -> int:

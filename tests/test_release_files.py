@@ -10,12 +10,9 @@ import yaml
 
 from soundx import __version__
 from tests.conftest import ROOT
+from tests.packaging.locks import pinned
 
-LOCKS = ("requirements.lock", "requirements-mlflow.lock")
-
-
-def pinned(lock: str) -> dict[str, str]:
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+LOCKS = ("requirements.lock", "requirements-mlflow.lock", "requirements-s3.lock")
 
 
 def test_one_version_is_named_everywhere():
@@ -41,10 +38,10 @@ def test_a_lock_names_no_host(lock):
     )
 
 
-def test_what_both_locks_name_is_of_one_version_in_both():
-    ours, with_mlflow = (pinned(lock) for lock in LOCKS)
-    shared = ours.keys() & with_mlflow.keys()
-    assert len(shared) > 100
-    differing = {name for name in shared if ours[name] != with_mlflow[name]}
-    assert not differing
+def test_what_two_locks_name_is_of_one_version_in_both():
+    ours, with_mlflow, s3_server = (pinned(ROOT / lock) for lock in LOCKS)
+    assert len(ours.keys() & with_mlflow.keys()) > 100
+    for other in (with_mlflow, s3_server):
+        differing = {name for name in ours.keys() & other.keys() if ours[name] != other[name]}
+        assert not differing
     assert {"mlflow", "kedro-mlflow"} <= with_mlflow.keys() - ours.keys()

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.packaging.index import NEWER, write_wheel
+from tests.packaging.locks import pinned
 
+UV = Path(sys.executable).with_name("uv")
 SECRET = "dev: {key: not-for-others}"
 
 
@@ -34,7 +37,7 @@ def variables(**more: str) -> dict[str, str]:
 
     Where tests run, some of them by themselves do not call home.
     """
-    told = "PYTHON|VIRTUAL_ENV|KEDRO|SOUNDX|MLFLOW|DO_NOT_TRACK|STREAMLIT|COV_|PYTEST|CI|GIT"
+    told = "MAKE|PYTHON|VIRTUAL_ENV|KEDRO|SOUNDX|MLFLOW|DO_NOT_TRACK|STREAMLIT|COV_|PYTEST|CI|GIT"
     kept = {name: value for name, value in os.environ.items() if not re.match(told, name)}
     return {**kept, "COLUMNS": "200", **more}
 
@@ -55,27 +58,28 @@ def run(
     return done
 
 
+def offer_newer_releases(lock: Path, folder: Path) -> str:
+    """Return a lock as it is, with an index beside it that has a newer release of everything."""
+    for name in pinned(lock):
+        write_wheel(folder, name, NEWER)
+    return f"--find-links {folder}\n{lock.read_text()}"
+
+
 @contextmanager
-def environment(folder: Path, *installs: Sequence[str | Path]) -> Iterator[Path]:
-    """Make an environment, install into it; yield its Python; remove it: it is of 3 GB.
+def environment(folder: Path, lock: Path, *project: Path) -> Iterator[Path]:
+    """Make an environment as bootstrap.sh does; yield its Python; remove it: it is of 3 GB.
 
     Args:
         folder: Where it is made.
-        installs: Arguments of ``pip install``, for one call after the other.
+        lock: What is installed, whatever newer releases there are.
+        project: Our wheel, to be installed last.
     """
-    python = folder / "bin/python"
-    uv = Path(sys.executable).with_name("uv")
+    given = folder.with_suffix(".lock")
+    given.write_text(offer_newer_releases(lock, folder.with_suffix(".index")))
+    command = ("bash", ROOT / "scripts/bootstrap.sh", folder, given, *project)
     try:
-        try:
-            run(uv, "venv", "--quiet", "--python", sys.executable, folder, cwd=folder.parent)
-            for arguments in installs:
-                run(uv, "pip", "install", "--python", python, *arguments, cwd=folder.parent)
-        except AssertionError:
-            # uv does not read pip's configuration: where only pip knows the index, pip goes on
-            run(sys.executable, "-m", "venv", "--clear", folder, cwd=folder.parent)
-            for arguments in installs:
-                run(python, "-m", "pip", "install", *arguments, cwd=folder.parent)
-        yield python
+        run(*command, cwd=ROOT, UV=str(UV), PYTHON=sys.executable)
+        yield folder / "bin/python"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -94,15 +98,20 @@ def nobody_calls_home() -> Iterator[dict[str, str]]:
             proxy.accept()
 
 
+def copy_project(to: Path, *more: str) -> None:
+    """Copy what the wheel is made of, and more files of the project's root."""
+    for name in ("src", "conf"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
+        shutil.copytree(ROOT / name, to / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE", *more):
+        shutil.copy(ROOT / name, to)
+
+
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Dist:
     """``kedro package`` of a copy of this project, whose owner has local settings."""
     project = tmp_path_factory.mktemp("copy")
-    for name in ("src", "conf"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
-        shutil.copytree(ROOT / name, project / name, symlinks=True, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, project)
+    copy_project(project)
     (project / "conf/local").mkdir()
     (project / "conf/local/credentials.yml").write_text(SECRET)
     # what an older build left behind

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from soundx import __version__
 from tests.conftest import ROOT
 from tests.packaging.conftest import Dist, environment, nobody_calls_home, run, variables
+from tests.packaging.locks import EXTRAS, installed, pinned, project_requirements, reached
 
+LOCK = ROOT / "requirements-mlflow.lock"
 READ = """
 import json, sys
 from mlflow import MlflowClient
@@ -40,8 +43,7 @@ Soundx = Callable[..., subprocess.CompletedProcess[str]]
 def python(dist: Dist, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Python of an environment with the wheel and the extra mlflow."""
     folder = tmp_path_factory.mktemp("tracking")
-    lock = ["--require-hashes", "-r", ROOT / "requirements-mlflow.lock"]
-    with environment(folder / "env", lock, ["--no-deps", dist.wheel]) as python:
+    with environment(folder / "env", LOCK, dist.wheel) as python:
         yield python
 
 
@@ -76,6 +78,13 @@ def tracked(soundx: Soundx, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracked")
     soundx(folder, "--params=training.max_epochs=8,embedder=logmel", SOUNDX_MLFLOW="1")
     return folder
+
+
+def test_what_is_installed_is_the_lock_which_is_whole(python):
+    pins, found = pinned(LOCK), installed(python.parents[1])
+    assert {name: one.version for name, one in found.items()} == {**pins, "soundx": __version__}
+    asked = project_requirements(*EXTRAS[LOCK.name])
+    assert reached(asked, pins, found.values()) == (pins.keys(), [])
 
 
 def test_a_run_is_logged_with_all_that_describes_it(tracked, runs):
