@@ -26,10 +26,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from soundx.audio import SAMPLE_RATE_HZ
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.errors import AudioError
-
-Waveform = npt.NDArray[np.float32]
 
 FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".3gp", ".caf", ".webm"})
 """Containers libsndfile cannot open; decoded through ffmpeg where it is installed."""
@@ -69,7 +67,7 @@ class _Levels:
     high: float = -np.inf
     channel_peak: float = 0.0
 
-    def mix(self, block: npt.NDArray[Any]) -> Waveform:
+    def mix(self, block: npt.NDArray[Any]) -> Float32:
         """Average the channels of a block [shape=(n_frames, n_channels)] and take its measure.
 
         Integers are 16 bits wide, as ``_read`` leaves them.
@@ -93,7 +91,7 @@ class _Levels:
             self.channel_peak = max(self.channel_peak, float(np.abs(block).max()))
         return mono
 
-    def settle(self, mono: Waveform) -> Waveform:
+    def settle(self, mono: Float32) -> Float32:
         """Remove offset and excess from samples of the whole signal, in place."""
         mono -= np.float32(self.offset)
         if self.peak > 1.0:
@@ -129,7 +127,7 @@ def inspect_clip(path: Path) -> ClipInfo:
         )
 
 
-def decode_clip(path: Path) -> Waveform:
+def decode_clip(path: Path) -> Float32:
     """Decode a file to the waveform soundx works with.
 
     Args:
@@ -152,7 +150,7 @@ def decode_clip(path: Path) -> Waveform:
     return _to_standard(signal, levels, rate_hz)
 
 
-def decode_blocks(path: Path) -> Iterator[Waveform]:
+def decode_blocks(path: Path) -> Iterator[Float32]:
     """Decode a file as ``decode_clip`` does, piece by piece; memory does not grow with length.
 
     The file is read twice: its offset and peak have to be known before the first sample.
@@ -189,7 +187,7 @@ def decode_blocks(path: Path) -> Iterator[Waveform]:
             yield np.zeros(1, np.float32)
 
 
-def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
+def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Float32:
     """Bring samples that are already in memory to soundx's waveform.
 
     Args:
@@ -216,7 +214,7 @@ def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
     return _to_standard(mono, levels, sample_rate_hz)
 
 
-def _to_standard(signal: Waveform, levels: _Levels, rate_hz: int) -> Waveform:
+def _to_standard(signal: Float32, levels: _Levels, rate_hz: int) -> Float32:
     signal = levels.settle(signal)
     if rate_hz != SAMPLE_RATE_HZ:
         signal = soxr.resample(signal, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
@@ -240,7 +238,7 @@ def _notes(levels: _Levels) -> Iterator[str]:
         yield "silent"
 
 
-def _average(block: npt.NDArray[np.float32]) -> Waveform:
+def _average(block: Float32) -> Float32:
     return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
 
 

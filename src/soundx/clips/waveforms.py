@@ -13,8 +13,8 @@ from pathlib import Path
 import fsspec
 import pandas as pd
 
+from soundx.audio import Float32
 from soundx.audio.decoding import (
-    Waveform,
     decode_blocks,
     decode_clip,
 )
@@ -36,12 +36,12 @@ class ClipFile:
     origin: str = ""
     clip_id: str = ""
 
-    def __call__(self) -> Waveform:
+    def __call__(self) -> Float32:
         """Return all of it; see ``decode_clip``."""
         with self._file() as path:
             return decode_clip(path)
 
-    def blocks(self) -> Iterator[Waveform]:
+    def blocks(self) -> Iterator[Float32]:
         """Yield it piece by piece; see ``decode_blocks``."""
         with self._file() as path:
             yield from decode_blocks(path)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from soundx.audio import framing
-from soundx.embedders.base import Embedder, Float32
+from soundx.audio import Float32, framing
+from soundx.embedders.base import Embedder
 from soundx.embedders.network import (
     LiteRTNetwork,
     NotYamnetShapedError,

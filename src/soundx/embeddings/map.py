@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from soundx.audio import Float32
 from soundx.embeddings.store import EmbeddingSet
 
 _COMPONENTS = 50
@@ -64,7 +65,7 @@ def map_clips(clip_ids: Sequence[str], embedded: EmbeddingSet, options: MapOptio
     )
 
 
-def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> npt.NDArray[np.float32]:
+def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> Float32:
     sums = np.zeros((len(clip_ids), embedded.info.dim), np.float64)
     for owners, frames in embedded.iter_frames(clip_ids):
         np.add.at(sums, owners, frames)
@@ -72,7 +73,7 @@ def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> npt.NDArra
     return (sums / counts[:, None]).astype(np.float32)
 
 
-def _lay_out(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+def _lay_out(vectors: Float32, seed: int) -> Float32:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -88,9 +89,7 @@ def _lay_out(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.floa
     return np.asarray(drawn, np.float32)
 
 
-def _nearest(
-    vectors: npt.NDArray[np.float32], n_neighbours: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def _nearest(vectors: Float32, n_neighbours: int) -> tuple[npt.NDArray[np.int64], Float32]:
     from sklearn.neighbors import NearestNeighbors
 
     count = min(n_neighbours + 1, len(vectors))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
-from soundx.audio import SAMPLE_RATE_HZ
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_blocks
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
@@ -21,8 +21,6 @@ from soundx.labels import GENERAL
 from soundx.viewer.project import Project, plain
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share
-
-Float32 = npt.NDArray[np.float32]
 
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", *sorted(FFMPEG_SUFFIXES)
@@ -207,7 +205,7 @@ def _by_head(classifier: Classifier, waveform: Float32) -> None:
             st.caption(f"{plain(category)} has one label only, and no model of its own.")
 
 
-def _bars(title: str, names: Any, probabilities: npt.NDArray[np.float32]) -> None:
+def _bars(title: str, names: Any, probabilities: Float32) -> None:
     order = np.argsort(-probabilities)[:TOP]
     table = pd.DataFrame(
         {"label": [names[i] for i in order], "probability": probabilities[order].astype(float)}

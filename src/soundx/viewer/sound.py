@@ -11,11 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from soundx.audio import SAMPLE_RATE_HZ
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.decoding import decode_blocks
 from soundx.audio.pictures import draw_mel_spectrogram, draw_waveform, wav_file
-
-Float32 = npt.NDArray[np.float32]
 
 MAX_SHOWN_S = 60.0
 """Of longer clips the beginning is shown."""
