@@ -1,4 +1,4 @@
-"""The waveforms of clips, each decoded when it is asked for."""
+"""The waveforms of clips, each decoded when it is asked for; and the hash that is a clip's id."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ import fsspec
 import pandas as pd
 
 from soundx.audio import Float32
-from soundx.audio.decoding import (
-    decode_blocks,
-    decode_clip,
-)
+from soundx.audio.decoding import decode_blocks, decode_clip
 from soundx.clips.raw import RawClips
 from soundx.errors import AudioError
 
@@ -76,7 +73,7 @@ class ClipWaveforms(Mapping[str, ClipFile]):
     def __init__(self, clips: RawClips, manifest: pd.DataFrame) -> None:
         self._clips = clips
         self._id_of = manifest.set_index("path")["clip_id"]
-        self._origin = clips.origin
+        self._origin = clips.origin()
 
     def __getitem__(self, path: str) -> ClipFile:
         file = self._clips.path(path)

@@ -124,13 +124,13 @@ class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):
 
     def save(self, data: MirrorJob) -> None:
         source = data.source
-        self._root.mkdir(parents=True, exist_ok=True)
         if isinstance(source, FolderSource):
             _check_apart(source.folder, self._root.resolve())
         if data.dry_run:
             if source is not None:
                 print_plan(source, self._root)
             raise DryRunDone("Dry run: nothing was changed.")
+        self._root.mkdir(parents=True, exist_ok=True)
         if source is not None:
             logger.info("Mirroring %s into %s ...", source.name, self._root)
             logger.info("Mirrored: %s.", mirror(source, self._root, data.options))
