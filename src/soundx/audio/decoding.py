@@ -1,11 +1,12 @@
 """Decode any sound file to the one waveform soundx works with: 16 kHz, mono, float32.
 
 What is done to a file, in this order: decode (integers scaled to [-1, 1]), average the
-channels, replace NaN and infinities by silence, remove the constant offset (DC), scale
-down what is over full scale, resample (soxr, quality HQ). ``inspect_clip`` walks through
-a file the same way, block by block, and tells what it found; ``decode_clip`` returns the
-waveform, ``decode_blocks`` the same waveform piece by piece, for files too long to hold.
-Anything that cannot be used raises ``AudioError`` with a reason for people.
+channels, replace NaN and infinities by silence, remove the constant offset (DC), scale down
+what is over full scale (a trifle is clipped instead: rounding, or what taking off a small
+offset adds), resample (soxr, quality HQ). ``inspect_clip`` walks through a file the same way,
+block by block, and tells what it found; ``decode_clip`` returns the waveform, ``decode_blocks``
+the same waveform piece by piece, for files too long to hold, and ``decode_start`` the first
+seconds of it. Anything that cannot be used raises ``AudioError`` with a reason for people.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".3gp", ".caf", ".webm"})
 
 _BLOCK_SAMPLES = 1 << 18
 _ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
+_FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a little over 1
+_SMALL_OFFSET = 0.01  # not worth a word
 _SILENCE_PEAK = 1e-5  # -100 dBFS
 
 
@@ -91,10 +94,10 @@ class _Levels:
             self.channel_peak = max(self.channel_peak, float(np.abs(block).max()))
         return mono
 
-    def settle(self, mono: Float32) -> Float32:
+    def correct(self, mono: Float32) -> Float32:
         """Remove offset and excess from samples of the whole signal, in place."""
         mono -= np.float32(self.offset)
-        if self.peak > 1.0:
+        if self.is_over_full_scale:
             mono /= np.float32(self.peak)
         return mono
 
@@ -106,6 +109,11 @@ class _Levels:
     def peak(self) -> float:
         """Largest magnitude once the offset is removed."""
         return max(self.high - self.offset, self.offset - self.low)
+
+    @property
+    def is_over_full_scale(self) -> bool:
+        # taking off a small offset is no reason to scale an ordinary file
+        return self.peak > _FULL_SCALE + min(abs(self.offset), _SMALL_OFFSET)
 
 
 def inspect_clip(path: Path) -> ClipInfo:
@@ -176,7 +184,7 @@ def decode_blocks(path: Path) -> Iterator[Float32]:
         n_samples = 0
         silence = np.zeros((0, 1), np.float32)
         for block in itertools.chain(_read(sound), [silence]):
-            signal = block[:, 0] if block is silence else levels.settle(_Levels().mix(block))
+            signal = block[:, 0] if block is silence else levels.correct(_Levels().mix(block))
             if resampler is not None:
                 # the end of the stream brings what the filter still holds
                 signal = resampler.resample_chunk(signal, last=block is silence)
@@ -185,6 +193,30 @@ def decode_blocks(path: Path) -> Iterator[Float32]:
                 yield np.clip(signal, -1.0, 1.0, dtype=np.float32)
         if n_samples == 0:
             yield np.zeros(1, np.float32)
+
+
+def decode_start(path: Path, *, max_s: float) -> tuple[Float32, bool]:
+    """Decode the beginning of a file, however long the rest of it is.
+
+    Args:
+        path: A sound file of any sample rate and number of channels.
+        max_s: How much of it, in seconds.
+
+    Returns:
+        The first samples of what ``decode_clip`` returns [shape=(n_samples,), dtype=float32],
+        and whether there are more.
+
+    Raises:
+        AudioError: The file is empty, not a sound, of no length, or broken inside.
+    """
+    wanted = int(max_s * SAMPLE_RATE_HZ)
+    blocks, n_samples = [], 0
+    for block in decode_blocks(path):
+        blocks.append(block)
+        n_samples += len(block)
+        if n_samples > wanted:
+            break
+    return np.concatenate(blocks)[:wanted], n_samples > wanted
 
 
 def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Float32:
@@ -215,7 +247,7 @@ def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Float32:
 
 
 def _to_standard(signal: Float32, levels: _Levels, rate_hz: int) -> Float32:
-    signal = levels.settle(signal)
+    signal = levels.correct(signal)
     if rate_hz != SAMPLE_RATE_HZ:
         signal = soxr.resample(signal, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     if signal.size == 0:  # a few samples at a high rate round to none at 16 kHz
@@ -227,9 +259,9 @@ def _to_standard(signal: Float32, levels: _Levels, rate_hz: int) -> Float32:
 def _notes(levels: _Levels) -> Iterator[str]:
     if levels.n_broken:
         yield f"{levels.n_broken} samples were NaN or infinite, taken as silence"
-    if levels.peak > 1.0:
-        yield f"over full scale (peak {levels.peak:.2f}), scaled down"
-    if abs(levels.offset) > 0.01:  # noqa: PLR2004  1 % of full scale
+    if levels.is_over_full_scale:
+        yield f"over full scale (peak {levels.peak:.3f}), scaled down"
+    if abs(levels.offset) > _SMALL_OFFSET:
         yield f"constant offset of {levels.offset:+.3f} removed"
     # 60 dB: antiphase channels leave a rest of rounding errors
     if levels.peak < 1e-3 * levels.channel_peak:
