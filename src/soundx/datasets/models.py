@@ -16,11 +16,12 @@ from kedro.io import AbstractDataset
 from kedro.io.core import generate_timestamp
 from kedro_datasets._typing import TablePreview
 
-from soundx.classifier.bundle import Classifier
+from soundx.classifier.bundle import LABELS, Classifier
 from soundx.classifier.releases import Release, Releases
 from soundx.classifier.versions import Evaluation, ModelVersions
-from soundx.datasets.folder import FolderDataset, open_folder
+from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table
+from soundx.datasets.tables import TextDataset
 from soundx.embedders import Embedder, EmbedderInfo, load_embedder
 from soundx.embeddings.filling import EmbeddingJob, fill
 from soundx.embeddings.store import EmbeddingStore
@@ -158,17 +159,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
 
 
 class ClassifierDataset(FolderDataset[Classifier, Classifier]):
-    """The newest classifier, as files; every one saved is also kept under its version.
-
-    Args:
-        path: The folder of the newest.
-        versions: The folder of all versions, as ``{path: ...}``.
-        options: As for ``FolderDataset``.
-    """
-
-    def __init__(self, *, path: str, versions: dict[str, str], **options: Any) -> None:
-        super().__init__(path=path, **options)
-        self._versions = ModelVersions(open_folder(versions["path"], **options))
+    """The newest classifier, as files: all of one, never some of another."""
 
     def load(self) -> Classifier:
         if not self._exists():
@@ -178,21 +169,39 @@ class ClassifierDataset(FolderDataset[Classifier, Classifier]):
         return Classifier(self._folder.read_files())
 
     def save(self, data: Classifier) -> None:
-        self._versions.keep_classifier(data)
         self._folder.replace_files(data.files)
 
     def _exists(self) -> bool:
-        return self._folder.exists("labels.json")
+        return self._folder.exists(LABELS)
 
 
-class ModelVersionsDataset(FolderDataset[Evaluation, ModelVersions]):
-    """Every model that was trained, with its evaluation; saving one adds its evaluation."""
+class ModelCardDataset(TextDataset):
+    """The card of the newest classifier, a file in its folder.
+
+    An evaluation writes it anew; where there is no classifier, there can be no card of it.
+    """
+
+    def save(self, data: str) -> None:
+        folder = self._filepath.parent
+        if not self._fs.exists(str(folder / LABELS)):
+            raise SoundxError(f"There is no classifier in {folder} that a card could be of.")
+        super().save(data)
+
+
+class ModelVersionsDataset(FolderDataset[Classifier | Evaluation, ModelVersions]):
+    """Every model that was trained, with its evaluation.
+
+    Saving a classifier keeps it under its version, saving an evaluation adds it to its model.
+    """
 
     def load(self) -> ModelVersions:
         return ModelVersions(self._folder)
 
-    def save(self, data: Evaluation) -> None:
-        self.load().keep_evaluation(data)
+    def save(self, data: Classifier | Evaluation) -> None:
+        if isinstance(data, Classifier):
+            self.load().keep_classifier(data)
+        else:
+            self.load().keep_evaluation(data)
 
     def preview(self) -> TablePreview:
         """Show Kedro-Viz the models that were evaluated, newest first."""

@@ -100,8 +100,8 @@ def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     torn = _torn(splits)
     if torn:
         logger.warning(
-            "Clips of %s stand on two sides of the split, as the official folds have it: %s. What the test "
-            "says of new recordings is a little too good.",
+            "Clips of %s stand on two sides of the split, as the official folds have it: %s. What "
+            "the test says of new recordings is a little too good.",
             counted(len(torn), "recording"),
             _listed(torn),
         )
