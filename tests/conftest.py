@@ -76,6 +76,15 @@ def load(name: str, *, env: str | None = None, **params: Any) -> Any:
         return session.load_context().catalog.load(name)
 
 
+def every_byte(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
+    """Return all that lies in a folder, empty folders too, and when it was changed."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in (folder, *folder.rglob("*"))
+        if path.exists()
+    }
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data root of one whole run of the demo, without weights."""

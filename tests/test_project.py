@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from soundx.audio.decoding import decode_clip
-from soundx.errors import SoundxError, find_soundx_error
-from tests.conftest import ROOT, load, run_kedro
+from soundx.errors import DryRunDone, SoundxError, find_soundx_error
+from tests.conftest import ROOT, every_byte, load, run_kedro
 
 
 def kedro(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -109,6 +109,18 @@ def test_a_model_is_never_scored_on_clips_it_was_trained_on(demo):
     with pytest.raises(SoundxError, match="were seen by this model in training"):
         run_kedro(env="demo", pipelines=["evaluation"], data_root=str(demo), embedder="logmel")
     run_kedro(env="demo", pipelines=["preprocessing"], data_root=str(demo), embedder="logmel")
+
+
+def test_a_dry_run_leaves_not_one_byte(demo, tmp_path, capsys):
+    for root in (tmp_path / "nowhere/data", demo):
+        before = every_byte(root)
+        with pytest.raises(Exception, match="Dry run: nothing was changed") as caught:
+            run_kedro(env="demo", data_root=str(root), embedder="logmel", dry_run=True)
+        assert isinstance(find_soundx_error(caught.value), DryRunDone)
+        assert every_byte(root) == before
+    said = capsys.readouterr().out
+    assert "361 to fetch" in said
+    assert "361 unchanged" in said
 
 
 def test_your_own_flat_folder_works(tmp_path, rng):

@@ -13,6 +13,7 @@ from soundx.audio.decoding import (
     FFMPEG_SUFFIXES,
     decode_blocks,
     decode_clip,
+    decode_start,
     inspect_clip,
     standardise,
 )
@@ -86,6 +87,20 @@ def test_float_over_full_scale_is_scaled_down_and_said(tmp_path):
     waveform = decode_clip(path)
     assert np.abs(waveform).max() == pytest.approx(1.0, abs=1e-3)
     assert "over full scale (peak 40.0" in inspect_clip(path).note
+
+
+def test_an_ordinary_file_at_full_scale_is_left_as_it_is(tmp_path):
+    path = tmp_path / "a.wav"
+    samples = np.round(32_767 * np.sin(np.arange(16_000) / 7)).astype(np.int16) // 2
+    samples[:10] = -32_768  # the lowest of 16 bits: the offset that is taken off is a positive one
+    samples[10:] += 40
+    soundfile.write(path, samples, 16_000, subtype="PCM_16")
+    offset = samples.mean() / 32_768
+    expected = np.clip(samples / 32_768 - offset, -1, 1)
+    assert (samples / 32_768 - offset).min() < -1
+    np.testing.assert_allclose(decode_clip(path), expected, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate(list(decode_blocks(path))), decode_clip(path))
+    assert inspect_clip(path).note == ""
 
 
 def test_a_resampled_square_wave_stays_within_full_scale(tmp_path):
@@ -188,6 +203,29 @@ def test_piece_by_piece_is_the_same_waveform(tmp_path, rng, rate_hz, channels, s
     pieces = list(decode_blocks(path))
     assert max(map(len, pieces)) < 16 * 16_000 * (96_000 / rate_hz)
     np.testing.assert_array_equal(np.concatenate(pieces), decode_clip(path))
+
+
+@pytest.mark.parametrize(("seconds", "is_more"), [(1.9, False), (2.0, False), (2.1, True)])
+def test_the_beginning_is_that_of_the_whole_and_tells_whether_there_is_more(
+    write_clip, seconds, is_more
+):
+    path = write_clip("a.flac", seconds=seconds, rate_hz=48_000, channels=2)
+    start, more = decode_start(path, max_s=2.0)
+    assert more is is_more
+    np.testing.assert_array_equal(start, decode_clip(path)[:32_000])
+
+
+def test_of_a_long_file_only_the_beginning_is_decoded(write_clip, monkeypatch):
+    decoded = []
+
+    def counting(path):
+        for block in decode_blocks(path):
+            decoded.append(len(block))
+            yield block
+
+    monkeypatch.setattr("soundx.audio.decoding.decode_blocks", counting)
+    decode_start(write_clip("a.wav", seconds=120.0), max_s=2.0)
+    assert sum(decoded) < 20 * SAMPLE_RATE_HZ
 
 
 def test_piece_by_piece_finds_the_same_faults(tmp_path):

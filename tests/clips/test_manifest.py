@@ -100,6 +100,22 @@ def test_everything_found_is_in_the_manifest_or_rejected_with_a_reason(write_cli
     }
 
 
+def test_what_is_rejected_is_told_by_name_and_reason(write_clip, tmp_path, caplog):
+    caplog.set_level("INFO")
+    write_clip("A/1.wav")
+    (tmp_path / "A/empty.wav").touch()
+    scan(tmp_path)
+    assert "1 clip of 1 label" in caplog.text
+    assert "1 file rejected: A/empty.wav: empty file: 0 bytes." in caplog.text
+    for number in range(4):
+        (tmp_path / f"A/note{number}.txt").write_text("a note")
+    caplog.clear()
+    scan(tmp_path)
+    assert "5 files rejected: A/empty.wav: empty" in caplog.text
+    assert "A/note1.txt: not a sound: it is a text file; ..." in caplog.text
+    assert "note2" not in caplog.text
+
+
 def test_evaluation_folders_are_set_apart(write_clip, tmp_path):
     trained = write_clip("A/1.wav")
     write_clip(":TEST_field/A/2.wav")

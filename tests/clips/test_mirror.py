@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from soundx.clips.ledger import KEPT_BY_SOUNDX
-from soundx.clips.mirror import MirrorOptions, mirror, refused_keys
+from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
+from soundx.clips.mirror import MirrorOptions, mirror, print_plan
+from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource, SourceObject
 from soundx.errors import SoundxError
+from tests.conftest import every_byte
 
 WHATEVER_WENT = MirrorOptions(force=True)
 
@@ -55,7 +57,7 @@ def test_a_file_of_somebody_else_is_never_touched(source, tmp_path):
     (root / "A/1.wav").write_bytes(b"mine too, under the same name")
     report = mirror(FolderSource(source), root)
     assert report.refused == [("A/1.wav", "a file of yours stands in its place")]
-    assert refused_keys(root) == report.refused
+    assert RawClips(root).refused() == report.refused
     for path in source.rglob("*.wav"):
         path.unlink()
     mirror(FolderSource(source), root, WHATEVER_WENT)
@@ -96,6 +98,39 @@ def test_a_broken_off_run_leaves_whole_files_and_goes_on(source, tmp_path, monke
     monkeypatch.undo()
     mirror(FolderSource(source), root)
     assert tree(root) == tree(source)
+
+
+def test_a_plan_is_told_and_nothing_is_made(source, tmp_path, capsys):
+    root = tmp_path / "data/raw"
+    print_plan(FolderSource(source), root)
+    assert "would fetch   A/1.wav (700 bytes)" in capsys.readouterr().out
+    assert not root.parent.exists()
+    mirror(FolderSource(source), root)
+    (source / "A/1.wav").unlink()
+    before = every_byte(root)
+    print_plan(FolderSource(source), root)
+    assert "would remove  A/1.wav" in capsys.readouterr().out
+    assert every_byte(root) == before
+
+
+def test_what_a_killed_mirror_noted_is_read_and_nothing_is_changed(source, tmp_path, capsys):
+    root = tmp_path / "raw"
+    # open: what was noted last is still in SQLite's log, as after a kill
+    with Ledger.to_write(root) as ledger:
+        ledger.set_origin("s3://bucket")
+        ledger.set_refused([("A/x", "a reason")])
+        before = every_byte(root)
+        assert RawClips(root).origin() == "s3://bucket"
+        assert RawClips(root).refused() == [("A/x", "a reason")]
+        print_plan(FolderSource(source), root)
+        assert every_byte(root) == before
+    assert "3 to fetch" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_mirror_has_no_origin_and_gets_no_ledger(tmp_path):
+    assert RawClips(tmp_path).origin() == ""
+    assert RawClips(tmp_path).refused() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

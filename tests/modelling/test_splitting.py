@@ -86,12 +86,41 @@ def test_folds_are_respected_where_asked():
         sides(clips.assign(fold=pd.NA), options)
 
 
+def test_official_folds_may_tear_a_recording_and_it_is_said(caplog):
+    clips = make_clips()
+    clips.loc[[0, 1], "fold"] = [5, 1]  # as two recordings of ESC-50 do
+    splits = assign_splits(clips, SplitOptions(by="fold"))
+    assert splits["split"].tolist()[:2] == ["test", "train"]
+    assert "1 recording stand on two sides" in caplog.text
+    assert "g0-0 (test, train)" in caplog.text
+    check_splits(splits)
+    # the split by hash does not look at folds, and keeps it together
+    assert assign_splits(clips, OPTIONS)["split"][:2].nunique() == 1
+    clips.loc[1, "evaluation_only"] = True
+    with pytest.raises(SoundxError, match=r"g0-0 \(field, test\)"):
+        assign_splits(clips, SplitOptions(by="fold"))
+
+
+def test_folds_that_are_not_looked_at_are_said(caplog):
+    caplog.set_level("INFO")
+    clips = make_clips()
+    sides(clips, SplitOptions(by="fold"))
+    sides(clips.assign(fold=pd.NA))
+    assert "fold" not in caplog.text
+    clips.loc[0, "fold"] = pd.NA
+    sides(clips)
+    assert "479 of 480 clips one of 5 folds" in caplog.text
+    assert "set splits.by to fold" in caplog.text
+
+
 def test_a_group_on_two_sides_fails():
     clips = make_clips()
     clips.loc[0, "fold"] = 5
     clips.loc[1, "fold"] = 1
-    with pytest.raises(SoundxError, match="stand on two sides"):
-        sides(clips, SplitOptions(by="fold"))
+    by_fold = assign_splits(clips.iloc[2:], SplitOptions(by="fold"))
+    by_fold.loc[0, "split"] = "validation"  # edited by hand, against its fold
+    with pytest.raises(SoundxError, match="1 recording stand on two sides"):
+        check_splits(by_fold)
     torn = pd.DataFrame({"group": ["g", "g"], "split": ["train", "test"]})
     with pytest.raises(SoundxError, match=r"g \(test, train\)"):
         check_splits(torn)

@@ -1,11 +1,12 @@
 """Decode any sound file to the one waveform soundx works with: 16 kHz, mono, float32.
 
 What is done to a file, in this order: decode (integers scaled to [-1, 1]), average the
-channels, replace NaN and infinities by silence, remove the constant offset (DC), scale
-down what is over full scale, resample (soxr, quality HQ). ``inspect_clip`` walks through
-a file the same way, block by block, and tells what it found; ``decode_clip`` returns the
-waveform, ``decode_blocks`` the same waveform piece by piece, for files too long to hold.
-Anything that cannot be used raises ``AudioError`` with a reason for people.
+channels, replace NaN and infinities by silence, remove the constant offset (DC), scale down
+what is over full scale (a trifle is clipped instead: rounding, or what taking off a small
+offset adds), resample (soxr, quality HQ). ``inspect_clip`` walks through a file the same way,
+block by block, and tells what it found; ``decode_clip`` returns the waveform, ``decode_blocks``
+the same waveform piece by piece, for files too long to hold, and ``decode_start`` the first
+seconds of it. Anything that cannot be used raises ``AudioError`` with a reason for people.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from soundx.audio import SAMPLE_RATE_HZ
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.errors import AudioError
-
-Waveform = npt.NDArray[np.float32]
 
 FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".3gp", ".caf", ".webm"})
 """Containers libsndfile cannot open; decoded through ffmpeg where it is installed."""
 
 _BLOCK_SAMPLES = 1 << 18
 _ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
+_FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a little over 1
+_SMALL_OFFSET = 0.01  # not worth a word
 _SILENCE_PEAK = 1e-5  # -100 dBFS
 
 
@@ -69,7 +70,7 @@ class _Levels:
     high: float = -np.inf
     channel_peak: float = 0.0
 
-    def mix(self, block: npt.NDArray[Any]) -> Waveform:
+    def mix(self, block: npt.NDArray[Any]) -> Float32:
         """Average the channels of a block [shape=(n_frames, n_channels)] and take its measure.
 
         Integers are 16 bits wide, as ``_read`` leaves them.
@@ -93,10 +94,10 @@ class _Levels:
             self.channel_peak = max(self.channel_peak, float(np.abs(block).max()))
         return mono
 
-    def settle(self, mono: Waveform) -> Waveform:
+    def correct(self, mono: Float32) -> Float32:
         """Remove offset and excess from samples of the whole signal, in place."""
         mono -= np.float32(self.offset)
-        if self.peak > 1.0:
+        if self.is_over_full_scale:
             mono /= np.float32(self.peak)
         return mono
 
@@ -108,6 +109,11 @@ class _Levels:
     def peak(self) -> float:
         """Largest magnitude once the offset is removed."""
         return max(self.high - self.offset, self.offset - self.low)
+
+    @property
+    def is_over_full_scale(self) -> bool:
+        # taking off a small offset is no reason to scale an ordinary file
+        return self.peak > _FULL_SCALE + min(abs(self.offset), _SMALL_OFFSET)
 
 
 def inspect_clip(path: Path) -> ClipInfo:
@@ -129,7 +135,7 @@ def inspect_clip(path: Path) -> ClipInfo:
         )
 
 
-def decode_clip(path: Path) -> Waveform:
+def decode_clip(path: Path) -> Float32:
     """Decode a file to the waveform soundx works with.
 
     Args:
@@ -152,7 +158,7 @@ def decode_clip(path: Path) -> Waveform:
     return _to_standard(signal, levels, rate_hz)
 
 
-def decode_blocks(path: Path) -> Iterator[Waveform]:
+def decode_blocks(path: Path) -> Iterator[Float32]:
     """Decode a file as ``decode_clip`` does, piece by piece; memory does not grow with length.
 
     The file is read twice: its offset and peak have to be known before the first sample.
@@ -178,7 +184,7 @@ def decode_blocks(path: Path) -> Iterator[Waveform]:
         n_samples = 0
         silence = np.zeros((0, 1), np.float32)
         for block in itertools.chain(_read(sound), [silence]):
-            signal = block[:, 0] if block is silence else levels.settle(_Levels().mix(block))
+            signal = block[:, 0] if block is silence else levels.correct(_Levels().mix(block))
             if resampler is not None:
                 # the end of the stream brings what the filter still holds
                 signal = resampler.resample_chunk(signal, last=block is silence)
@@ -189,7 +195,31 @@ def decode_blocks(path: Path) -> Iterator[Waveform]:
             yield np.zeros(1, np.float32)
 
 
-def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
+def decode_start(path: Path, *, max_s: float) -> tuple[Float32, bool]:
+    """Decode the beginning of a file, however long the rest of it is.
+
+    Args:
+        path: A sound file of any sample rate and number of channels.
+        max_s: How much of it, in seconds.
+
+    Returns:
+        The first samples of what ``decode_clip`` returns [shape=(n_samples,), dtype=float32],
+        and whether there are more.
+
+    Raises:
+        AudioError: The file is empty, not a sound, of no length, or broken inside.
+    """
+    wanted = int(max_s * SAMPLE_RATE_HZ)
+    blocks, n_samples = [], 0
+    for block in decode_blocks(path):
+        blocks.append(block)
+        n_samples += len(block)
+        if n_samples > wanted:
+            break
+    return np.concatenate(blocks)[:wanted], n_samples > wanted
+
+
+def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Float32:
     """Bring samples that are already in memory to soundx's waveform.
 
     Args:
@@ -216,8 +246,8 @@ def standardise(signal: npt.ArrayLike, *, sample_rate_hz: int) -> Waveform:
     return _to_standard(mono, levels, sample_rate_hz)
 
 
-def _to_standard(signal: Waveform, levels: _Levels, rate_hz: int) -> Waveform:
-    signal = levels.settle(signal)
+def _to_standard(signal: Float32, levels: _Levels, rate_hz: int) -> Float32:
+    signal = levels.correct(signal)
     if rate_hz != SAMPLE_RATE_HZ:
         signal = soxr.resample(signal, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     if signal.size == 0:  # a few samples at a high rate round to none at 16 kHz
@@ -229,9 +259,9 @@ def _to_standard(signal: Waveform, levels: _Levels, rate_hz: int) -> Waveform:
 def _notes(levels: _Levels) -> Iterator[str]:
     if levels.n_broken:
         yield f"{levels.n_broken} samples were NaN or infinite, taken as silence"
-    if levels.peak > 1.0:
-        yield f"over full scale (peak {levels.peak:.2f}), scaled down"
-    if abs(levels.offset) > 0.01:  # noqa: PLR2004  1 % of full scale
+    if levels.is_over_full_scale:
+        yield f"over full scale (peak {levels.peak:.3f}), scaled down"
+    if abs(levels.offset) > _SMALL_OFFSET:
         yield f"constant offset of {levels.offset:+.3f} removed"
     # 60 dB: antiphase channels leave a rest of rounding errors
     if levels.peak < 1e-3 * levels.channel_peak:
@@ -240,7 +270,7 @@ def _notes(levels: _Levels) -> Iterator[str]:
         yield "silent"
 
 
-def _average(block: npt.NDArray[np.float32]) -> Waveform:
+def _average(block: Float32) -> Float32:
     return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
 
 

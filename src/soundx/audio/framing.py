@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from soundx.audio import SAMPLE_RATE_HZ
-
-Float32 = npt.NDArray[np.float32]
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 
 STFT_WINDOW = 400
 STFT_HOP = 160

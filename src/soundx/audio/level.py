@@ -7,7 +7,8 @@ levelled in training and left alone in use.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from soundx.audio import Float32
 
 SILENCE_RMS = 1e-5
 """Below this a clip is left as it is: amplifying silence would only amplify noise."""
@@ -26,9 +27,7 @@ def level_gain(rms: float, peak: float, *, level_dbfs: float) -> float:
     return float(min(10 ** (level_dbfs / 20) / rms, 1.0 / peak))
 
 
-def normalise_level(
-    waveform: npt.NDArray[np.float32], *, level_dbfs: float | None
-) -> npt.NDArray[np.float32]:
+def normalise_level(waveform: Float32, *, level_dbfs: float | None) -> Float32:
     """Bring a waveform to an RMS level, or return it untouched for None.
 
     Args:

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from soundx.audio import SAMPLE_RATE_HZ
-
-Float32 = npt.NDArray[np.float32]
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 
 _MEL_BANDS = 96
 _HOP = 160

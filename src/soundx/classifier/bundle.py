@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from soundx.audio import Float32
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.parallel import Pool
@@ -76,7 +77,7 @@ class Classifier:
         """Its labels, in the order of the probabilities."""
         return self.tree.labels
 
-    def predict(self, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def predict(self, waveform: npt.ArrayLike) -> Float32:
         """Classify one clip with the exported joint model.
 
         Args:
@@ -87,7 +88,7 @@ class Classifier:
         """
         return self._run(JOINT_MODEL, waveform)
 
-    def predict_head(self, head: str, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def predict_head(self, head: str, waveform: npt.ArrayLike) -> Float32:
         """Classify one clip with one head's own TFLite file.
 
         Args:
@@ -101,7 +102,7 @@ class Classifier:
             raise SoundxError(f"There is no head '{head}'; there are {', '.join(self.tree.heads)}.")
         return self._run(head_file(head), waveform)
 
-    def _run(self, name: str, waveform: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def _run(self, name: str, waveform: npt.ArrayLike) -> Float32:
         samples = np.asarray(waveform, np.float32)
         if samples.ndim != 1:
             raise SoundxError(f"A waveform has one dimension, not the shape {samples.shape}.")

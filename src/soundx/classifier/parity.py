@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from soundx.audio import Float32
 from soundx.classifier.bundle import Classifier
-from soundx.embedders.base import Float32
 from soundx.modelling.heads import clip_probabilities
 from soundx.modelling.joint import TrainedHeads
 

@@ -1,16 +1,29 @@
-"""What the mirror put into its folder, so that nothing of others is ever touched."""
+"""The mirror's ledger: what it put into its folder, what it refused, and of which source.
+
+What the ledger does not know is somebody's own and is never touched.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from soundx.clips.source import SourceObject
+from soundx.storage.database import open_database, read_database
 
 KEPT_BY_SOUNDX = ".soundx"
 """Folder inside the mirror for the ledger and for files still on their way."""
+
+_FILE = "ledger.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS files
+    (key TEXT PRIMARY KEY, version TEXT, size INTEGER, mtime_ns INTEGER);
+CREATE TABLE IF NOT EXISTS refused (key TEXT PRIMARY KEY, reason TEXT);
+CREATE TABLE IF NOT EXISTS origin (url TEXT);
+"""
 
 
 @dataclass(frozen=True)
@@ -37,26 +50,34 @@ class LedgerEntry:
 
 
 class Ledger:
-    """What the mirror put into a folder, in a small SQLite file inside it."""
+    """What the mirror put into a folder, in a small SQLite file inside it.
 
-    def __init__(self, root: Path) -> None:
-        folder = root / KEPT_BY_SOUNDX
-        folder.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)
-        # a killed process loses nothing in this mode; only a power cut may lose the last rows,
-        # and then the files are fetched again
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS files"
-            " (key TEXT PRIMARY KEY, version TEXT, size INTEGER, mtime_ns INTEGER)"
-        )
-        self._db.execute("CREATE TABLE IF NOT EXISTS refused (key TEXT PRIMARY KEY, reason TEXT)")
-        self._db.execute("CREATE TABLE IF NOT EXISTS origin (url TEXT)")
+    Args:
+        database: The file, opened.
+    """
 
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    @classmethod
+    @contextmanager
+    def to_write(cls, root: Path) -> Iterator[Ledger]:
+        """Yield the ledger of a folder, begun where there is none.
+
+        A row that a power cut takes means that its file is fetched again.
+        """
+        with closing(open_database(_file(root), _TABLES)) as database:
+            yield cls(database)
+
+    @classmethod
+    @contextmanager
+    def to_read(cls, root: Path) -> Iterator[Ledger]:
+        """Yield what the ledger of a folder says; an empty one where there is none.
+
+        Nothing in the folder is made or changed.
+        """
+        with read_database(_file(root), _TABLES) as database:
+            yield cls(database)
 
     def files(self) -> dict[str, LedgerEntry]:
         """Return all files put there, by key."""
@@ -101,6 +122,10 @@ class Ledger:
     def refused(self) -> list[tuple[str, str]]:
         """Return (key, reason) of what the last run refused."""
         return list(self._db.execute("SELECT key, reason FROM refused ORDER BY key"))
+
+
+def _file(root: Path) -> Path:
+    return root / KEPT_BY_SOUNDX / _FILE
 
 
 def version_of(item: SourceObject) -> str:

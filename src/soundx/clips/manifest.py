@@ -17,22 +17,19 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.audio.decoding import (
-    FFMPEG_SUFFIXES,
-    ClipInfo,
-    inspect_clip,
-)
+from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
 from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.clips.waveforms import hash_file
 from soundx.errors import AudioError, SoundxError
 from soundx.labels import category_of, usable_as_label
 from soundx.parallel import map_in_threads
-from soundx.progress import track
+from soundx.progress import counted, track
 
 logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 20_000
+_EXAMPLES = 3
 
 MANIFEST_DTYPES = {
     "clip_id": "str",
@@ -108,7 +105,7 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
             for path in files:
                 yield _Look.at(clips, path, memory, metadata, options)
 
-        looked = map_in_threads(_Look.settle, files_to_look_at(), in_flight_per_worker=32)
+        looked = map_in_threads(_Look.read_file, files_to_look_at(), in_flight_per_worker=32)
         for look in track(looked, description="Scanning clips", total=len(files)):
             look.remember(memory)
             found = look.row(options)
@@ -128,8 +125,8 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
     _report(manifest, table)
     if not (~manifest["evaluation_only"]).any():
         raise SoundxError(
-            f"None of the {len(files)} files in {clips.root} can be used as a clip. "
-            + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:3])
+            f"{counted(len(files), 'file')} in {clips.root}, and none can be used as a clip. "
+            + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:_EXAMPLES])
         )
     return manifest, table
 
@@ -214,8 +211,8 @@ class _Look:
             look.reason = f"cannot be read: {error.strerror}"
         return look
 
-    def settle(self) -> _Look:
-        """Read the file, where that is not known already."""
+    def read_file(self) -> _Look:
+        """Read the file, unless what is in it is known already."""
         if self.reason or self.found is not None:
             return self
         try:
@@ -291,26 +288,35 @@ def _warn_of_missing(metadata: pd.DataFrame | None, files: set[str]) -> None:
     missing = [name for name in metadata.index if name not in files]
     if missing:
         logger.warning(
-            "%s names %d files that are not there, for example '%s'.",
+            "%s names %s not there, for example '%s'.",
             METADATA,
-            len(missing),
+            counted(len(missing), "file that is", "files that are"),
             missing[0],
         )
 
 
 def _report(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
     logger.info(
-        "%d clips of %d labels, %.2f hours; %d files rejected.",
-        len(manifest),
-        manifest["label"].nunique(),
+        "%s of %s, %.2f hours; %s rejected%s",
+        counted(len(manifest), "clip"),
+        counted(manifest["label"].nunique(), "label"),
         manifest["duration_s"].sum() / 3600,
-        len(rejected),
+        counted(len(rejected), "file"),
+        _examples(rejected, "reason"),
     )
-    mended = (manifest["note"] != "").sum()
-    if mended:
-        notes = manifest.loc[manifest["note"] != "", ["path", "note"]].head(3)
+    odd = manifest[manifest["note"] != ""]
+    if len(odd):
         logger.info(
-            "%d clips were mended or look odd (column 'note' of the manifest): %s",
-            mended,
-            "; ".join(f"{row.path}: {row.note}" for row in notes.itertuples()),
+            "%s mended or odd (column 'note' of the manifest)%s",
+            counted(len(odd), "clip is", "clips are"),
+            _examples(odd, "note"),
         )
+
+
+def _examples(table: pd.DataFrame, column: str) -> str:
+    """Return the end of a sentence: the first few files, and what is said of each."""
+    if not len(table):
+        return "."
+    first = table.head(_EXAMPLES)
+    listed = "; ".join(f"{p}: {said}" for p, said in zip(first["path"], first[column], strict=True))
+    return f": {listed}{'; ...' if len(table) > _EXAMPLES else '.'}"

@@ -13,8 +13,8 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +25,7 @@ from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger, LedgerEntry, version_of
 from soundx.clips.source import ClipSource, SourceObject
 from soundx.errors import SoundxError
 from soundx.parallel import map_in_threads
-from soundx.progress import track
+from soundx.progress import counted, track
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def mirror(source: ClipSource, root: Path, options: MirrorOptions | None = None)
         SoundxError: The source cannot be read, or more would be removed than allowed.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with closing(Ledger(root)) as ledger:
+    with Ledger.to_write(root) as ledger:
         known = ledger.files()
         plan = _plan(source, root, known)
         _check_removals(plan, known, source, options or MirrorOptions())
@@ -215,12 +215,13 @@ def _fetch(
 
 
 def print_plan(source: ClipSource, root: Path) -> None:
-    """Print what ``mirror`` would do, a line a file."""
-    with closing(Ledger(root)) as ledger:
+    """Print what ``mirror`` would do, a line a file; nothing is made or changed."""
+    with Ledger.to_read(root) as ledger:
         plan = _plan(source, root, ledger.files())
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for item in plan.wanted:
-        console.print(f"would fetch   {item.key} ({item.size_bytes:,} bytes)")
+        size = f" ({counted(item.size_bytes, 'byte')})" if item.size_bytes >= 0 else ""
+        console.print(f"would fetch   {item.key}{size}")
     for key in plan.gone:
         console.print(f"would remove  {key}")
     for key, reason in plan.refused:
@@ -229,28 +230,6 @@ def print_plan(source: ClipSource, root: Path) -> None:
         f"{source.name}: {len(plan.wanted)} to fetch, {len(plan.gone)} to remove, "
         f"{plan.n_unchanged} unchanged, {len(plan.refused)} refused. Nothing was done."
     )
-
-
-def refused_keys(root: Path) -> list[tuple[str, str]]:
-    """Return (key, reason) of what the last run of ``mirror`` into a folder refused."""
-    with _ledger_of(root) as ledger:
-        return ledger.refused() if ledger is not None else []
-
-
-def origin_of(root: Path) -> str:
-    """Return the URL of the bucket that a folder is the mirror of; empty for no bucket."""
-    with _ledger_of(root) as ledger:
-        name = ledger.origin() if ledger is not None else ""
-    return name if "://" in name else ""
-
-
-@contextmanager
-def _ledger_of(root: Path) -> Iterator[Ledger | None]:
-    if not (root / KEPT_BY_SOUNDX / "ledger.sqlite").is_file():
-        yield None
-        return
-    with closing(Ledger(root)) as ledger:
-        yield ledger
 
 
 def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path]:
@@ -290,10 +269,13 @@ def _what_stands_there(final: Path, arrived: Path, *, ours: bool) -> str | None:
 
 
 def _folds_case(root: Path) -> bool:
-    """Tell whether the disk takes 'A' and 'a' for one name."""
-    probe = root / KEPT_BY_SOUNDX / "Case"
-    probe.touch()
-    return (root / KEPT_BY_SOUNDX / "cASE").exists()
+    """Tell whether the disk takes 'A' and 'a' for one name, by a name that is there already."""
+    inside = root / KEPT_BY_SOUNDX
+    for path in (inside, *inside.parents):
+        other = path.with_name(path.name.swapcase())
+        if path.exists() and other != path:
+            return other.exists() and other.samefile(path)
+    return False
 
 
 def _remove(root: Path, key: str, entry: LedgerEntry) -> None:

@@ -1,4 +1,7 @@
-"""The folder ``01_raw``: label folders with clips, and perhaps a ``metadata.csv``."""
+"""The folder ``01_raw`` as those see it who read clips: files, metadata, what is missing and why.
+
+How it is filled is in ``mirror``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from soundx.clips.ledger import KEPT_BY_SOUNDX
-from soundx.clips.mirror import origin_of, refused_keys
+from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
 from soundx.errors import SoundxError
 
 METADATA = "metadata.csv"
@@ -41,12 +43,14 @@ class RawClips:
 
     def refused(self) -> list[tuple[str, str]]:
         """Return (key, reason) of what the mirror would not bring here."""
-        return refused_keys(self.root)
+        with Ledger.to_read(self.root) as ledger:
+            return ledger.refused()
 
-    @property
     def origin(self) -> str:
-        """URL of the bucket that this is a mirror of; empty where it is of none."""
-        return origin_of(self.root)
+        """Return the URL of the bucket that this is a mirror of; empty where it is of none."""
+        with Ledger.to_read(self.root) as ledger:
+            name = ledger.origin()
+        return name if "://" in name else ""
 
     def metadata(self) -> pd.DataFrame | None:
         """Return ``metadata.csv`` with one row a filename, or None where there is none.

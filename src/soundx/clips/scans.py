@@ -10,11 +10,15 @@ from pathlib import Path
 from types import TracebackType
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX
+from soundx.storage.database import open_database
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 1  # raise it where a scan would find something else in the same bytes
+_RECIPE = 2  # raise it where a scan would find something else in the same bytes
 _WRITES_AT_ONCE = 500
+_TABLES = """
+CREATE TABLE IF NOT EXISTS scans (path TEXT PRIMARY KEY, state TEXT, found TEXT) WITHOUT ROWID;
+"""
 
 Found = list[str | int | float]
 
@@ -32,15 +36,7 @@ class ScanMemory:
         self._db: sqlite3.Connection | None = None
         self._unwritten = 0
         try:
-            folder = root / KEPT_BY_SOUNDX
-            folder.mkdir(exist_ok=True)
-            self._db = sqlite3.connect(folder / "scans.sqlite", isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS scans"
-                " (path TEXT PRIMARY KEY, state TEXT, found TEXT) WITHOUT ROWID"
-            )
+            self._db = open_database(root / KEPT_BY_SOUNDX / "scans.sqlite", _TABLES)
             self._db.execute("BEGIN")
         except (OSError, sqlite3.Error) as error:
             logger.warning("What is found in %s cannot be remembered: %s.", root, error)

@@ -1,4 +1,4 @@
-"""The waveforms of clips, each decoded when it is asked for."""
+"""The waveforms of clips, each decoded when it is asked for; and the hash that is a clip's id."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from pathlib import Path
 import fsspec
 import pandas as pd
 
-from soundx.audio.decoding import (
-    Waveform,
-    decode_blocks,
-    decode_clip,
-)
+from soundx.audio import Float32
+from soundx.audio.decoding import decode_blocks, decode_clip
 from soundx.clips.raw import RawClips
 from soundx.errors import AudioError
 
@@ -36,12 +33,12 @@ class ClipFile:
     origin: str = ""
     clip_id: str = ""
 
-    def __call__(self) -> Waveform:
+    def __call__(self) -> Float32:
         """Return all of it; see ``decode_clip``."""
         with self._file() as path:
             return decode_clip(path)
 
-    def blocks(self) -> Iterator[Waveform]:
+    def blocks(self) -> Iterator[Float32]:
         """Yield it piece by piece; see ``decode_blocks``."""
         with self._file() as path:
             yield from decode_blocks(path)
@@ -76,7 +73,7 @@ class ClipWaveforms(Mapping[str, ClipFile]):
     def __init__(self, clips: RawClips, manifest: pd.DataFrame) -> None:
         self._clips = clips
         self._id_of = manifest.set_index("path")["clip_id"]
-        self._origin = clips.origin
+        self._origin = clips.origin()
 
     def __getitem__(self, path: str) -> ClipFile:
         file = self._clips.path(path)

@@ -1,4 +1,4 @@
-"""Where clips come from, and their local mirror."""
+"""Where clips come from, their local mirror, and their waveforms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from soundx.clips.demo import SynthesisedSource
 from soundx.clips.mirror import MirrorJob, mirror, print_plan
 from soundx.clips.raw import RawClips
 from soundx.clips.source import ClipSource, FolderSource
+from soundx.clips.waveforms import ClipWaveforms
 from soundx.datasets.previews import first_of_each_label, preview_clips
+from soundx.datasets.tables import ParquetDataset
 from soundx.errors import DryRunDone, SoundxError
 from soundx.storage.folder import user_cache
 
@@ -124,13 +126,13 @@ class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):
 
     def save(self, data: MirrorJob) -> None:
         source = data.source
-        self._root.mkdir(parents=True, exist_ok=True)
         if isinstance(source, FolderSource):
             _check_apart(source.folder, self._root.resolve())
         if data.dry_run:
             if source is not None:
                 print_plan(source, self._root)
             raise DryRunDone("Dry run: nothing was changed.")
+        self._root.mkdir(parents=True, exist_ok=True)
         if source is not None:
             logger.info("Mirroring %s into %s ...", source.name, self._root)
             logger.info("Mirrored: %s.", mirror(source, self._root, data.options))
@@ -144,6 +146,44 @@ class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):
 
     def _exists(self) -> bool:
         return self._root.is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": str(self._root)}
+
+
+class WaveformsDataset(AbstractDataset[ClipWaveforms, ClipWaveforms]):
+    """The waveforms of the clips in the manifest, each decoded when it is called for.
+
+    Nothing is stored: what is saved is handed on within the run, and any other run makes it
+    of the mirror and the manifest, as the node does.
+
+    Args:
+        path: The folder of the mirror, as of ``RawClipsDataset``.
+        manifest: Where the manifest is, as ``{filepath: ...}``.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self, *, path: str, manifest: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._root = _local_folder(path)
+        self._manifest = ParquetDataset(**manifest)
+        self._saved: ClipWaveforms | None = None
+        self.metadata = metadata
+
+    def load(self) -> ClipWaveforms:
+        if self._saved is not None:
+            return self._saved
+        return ClipWaveforms(RawClips(self._root), self._manifest.load())
+
+    def save(self, data: ClipWaveforms) -> None:
+        self._saved = data
+
+    def _release(self) -> None:
+        self._saved = None
+
+    def _exists(self) -> bool:
+        return self._saved is not None or bool(self._manifest.exists())
 
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._root)}

@@ -12,17 +12,6 @@ Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
 
-def open_folder(
-    path: str,
-    *,
-    credentials: dict[str, Any] | None = None,
-    fs_args: dict[str, Any] | None = None,
-    **_: Any,
-) -> Folder:
-    """Return a folder as a catalog entry describes it."""
-    return Folder(path, {**(credentials or {}), **(fs_args or {})})
-
-
 class FolderDataset(AbstractDataset[Saved, Loaded]):
     """A dataset in a folder, on this machine or on any filesystem fsspec knows.
 
@@ -41,7 +30,7 @@ class FolderDataset(AbstractDataset[Saved, Loaded]):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._folder = open_folder(path, credentials=credentials, fs_args=fs_args)
+        self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
         self.metadata = metadata
 
     def _describe(self) -> dict[str, Any]:

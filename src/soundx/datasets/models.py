@@ -16,11 +16,12 @@ from kedro.io import AbstractDataset
 from kedro.io.core import generate_timestamp
 from kedro_datasets._typing import TablePreview
 
-from soundx.classifier.bundle import Classifier
+from soundx.classifier.bundle import LABELS, Classifier
 from soundx.classifier.releases import Release, Releases
 from soundx.classifier.versions import Evaluation, ModelVersions
-from soundx.datasets.folder import FolderDataset, open_folder
+from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table
+from soundx.datasets.tables import TextDataset
 from soundx.embedders import Embedder, EmbedderInfo, EmbedderSettings, load_embedder
 from soundx.embedders.base import Network
 from soundx.embeddings.store import EmbeddingStore, Shard
@@ -43,7 +44,8 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         name: ``yamnet``, ``logmel``, ``auto``, or the dotted path of a class.
         yamnet_handle: TF-Hub handle, SavedModel folder, or URL of YAMNet.
         level_dbfs: RMS level to bring clips to first, or None.
-        networks: The folder of networks made for this project, as ``{path: ...}``.
+        networks: The folder of networks made for this project: ``{url: ...}``, and perhaps the
+            ``storage_options`` of its filesystem.
         metadata: For Kedro-Viz.
     """
 
@@ -60,7 +62,7 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         self._settings = EmbedderSettings(
             level_dbfs=level_dbfs,
             yamnet_handle=yamnet_handle or "",
-            networks=open_folder(**networks) if networks else None,
+            networks=Folder(**networks) if networks else None,
         )
         self._embedder: Embedder | None = None
         self.metadata = metadata
@@ -188,17 +190,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
 
 
 class ClassifierDataset(FolderDataset[Classifier, Classifier]):
-    """The newest classifier, as files; every one saved is also kept under its version.
-
-    Args:
-        path: The folder of the newest.
-        versions: The folder of all versions, as ``{path: ...}``.
-        options: As for ``FolderDataset``.
-    """
-
-    def __init__(self, *, path: str, versions: dict[str, str], **options: Any) -> None:
-        super().__init__(path=path, **options)
-        self._versions = ModelVersions(open_folder(versions["path"], **options))
+    """The newest classifier, as files: all of one, never some of another."""
 
     def load(self) -> Classifier:
         if not self._exists():
@@ -208,21 +200,39 @@ class ClassifierDataset(FolderDataset[Classifier, Classifier]):
         return Classifier(self._folder.read_files())
 
     def save(self, data: Classifier) -> None:
-        self._versions.keep_classifier(data)
         self._folder.replace_files(data.files)
 
     def _exists(self) -> bool:
-        return self._folder.exists("labels.json")
+        return self._folder.exists(LABELS)
 
 
-class ModelVersionsDataset(FolderDataset[Evaluation, ModelVersions]):
-    """Every model that was trained, with its evaluation; saving one adds its evaluation."""
+class ModelCardDataset(TextDataset):
+    """The card of the newest classifier, a file in its folder.
+
+    An evaluation writes it anew; where there is no classifier, there can be no card of it.
+    """
+
+    def save(self, data: str) -> None:
+        folder = self._filepath.parent
+        if not self._fs.exists(str(folder / LABELS)):
+            raise SoundxError(f"There is no classifier in {folder} that a card could be of.")
+        super().save(data)
+
+
+class ModelVersionsDataset(FolderDataset[Classifier | Evaluation, ModelVersions]):
+    """Every model that was trained, with its evaluation.
+
+    Saving a classifier keeps it under its version, saving an evaluation adds it to its model.
+    """
 
     def load(self) -> ModelVersions:
         return ModelVersions(self._folder)
 
-    def save(self, data: Evaluation) -> None:
-        self.load().keep_evaluation(data)
+    def save(self, data: Classifier | Evaluation) -> None:
+        if isinstance(data, Classifier):
+            self.load().keep_classifier(data)
+        else:
+            self.load().keep_evaluation(data)
 
     def preview(self) -> TablePreview:
         """Show Kedro-Viz the models that were evaluated, newest first."""

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from kedro_datasets._typing import HTMLPreview, TablePreview
 
-from soundx.audio import SAMPLE_RATE_HZ
-from soundx.audio.decoding import decode_blocks
+from soundx.audio.decoding import decode_start
 from soundx.audio.pictures import draw_mel_spectrogram, mp3_file
 from soundx.errors import AudioError
 
@@ -51,14 +50,7 @@ def preview_clips(clips: Iterable[tuple[str, Path]]) -> HTMLPreview:
 
 
 def _figure(name: str, path: Path) -> str:
-    wanted = int(MAX_SECONDS * SAMPLE_RATE_HZ)
-    blocks, n_samples = [], 0
-    for block in decode_blocks(path):
-        blocks.append(block)
-        n_samples += len(block)
-        if n_samples >= wanted:
-            break
-    waveform = np.concatenate(blocks)[:wanted]
+    waveform, _ = decode_start(path, max_s=MAX_SECONDS)
     said = without_marks(html.escape(name))
     return (
         '<figure style="display: inline-block; width: 380px; margin: 0 20px 20px 0">'

@@ -16,17 +16,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
-
+from soundx.audio import Float32
 from soundx.audio.level import normalise_level
 from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

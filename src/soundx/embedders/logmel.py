@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from soundx.audio import framing
+from soundx.audio import Float32, framing
 from soundx.audio.framing import MEL_BANDS, PATCH_FRAMES
-from soundx.embedders.base import Embedder, Exportable, Float32, FrameModel
+from soundx.embedders.base import Embedder, Exportable, FrameModel
 
 if TYPE_CHECKING:
     import tensorflow as tf

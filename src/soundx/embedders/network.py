@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from soundx.audio import framing
+from soundx.audio import Float32, framing
 from soundx.audio.framing import MEL_BANDS, PATCH_FRAMES
 from soundx.errors import SoundxError
 from soundx.parallel import Pool
@@ -28,7 +27,6 @@ from soundx.parallel import Pool
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Float32 = npt.NDArray[np.float32]
 
 BATCH = 16
 """Patches in one call; 4 to 32 are about as fast, 1 and 64 slower."""

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from soundx.audio import framing
+from soundx.audio import Float32, framing
 from soundx.audio.level import normalise_level
 from soundx.embedders.base import (
     Calibrated,
     Embedder,
     EmbedderSettings,
     Exportable,
-    Float32,
     FrameModel,
     Network,
     Shareable,

@@ -18,9 +18,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from soundx.audio import SAMPLE_RATE_HZ
+from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.level import level_gain, normalise_level
-from soundx.embedders.base import Embedder, Float32
+from soundx.embedders.base import Embedder
 from soundx.errors import AudioError, SoundxError
 from soundx.parallel import map_in_threads, n_workers
 

@@ -17,6 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
+from soundx.audio import Float32
 from soundx.embeddings.store import EmbeddingSet
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def map_clips(clip_ids: Sequence[str], embedded: EmbeddingSet, options: MapOptio
     )
 
 
-def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> npt.NDArray[np.float32]:
+def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> Float32:
     sums = np.zeros((len(clip_ids), embedded.info.dim), np.float64)
     for owners, frames in embedded.iter_frames(clip_ids):
         np.add.at(sums, owners, frames)
@@ -82,7 +83,7 @@ def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> npt.NDArra
     return (sums / counts[:, None]).astype(np.float32)
 
 
-def _lay_out(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+def _lay_out(vectors: Float32, seed: int) -> Float32:
     n_clips = len(vectors)
     if n_clips < _FEW:
         return np.stack([np.arange(n_clips), np.zeros(n_clips)], axis=1).astype(np.float32)
@@ -93,7 +94,7 @@ def _lay_out(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.floa
         return _lay_out_scaled(scaled, seed)
 
 
-def _lay_out_scaled(scaled: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+def _lay_out_scaled(scaled: Float32, seed: int) -> Float32:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -113,10 +114,10 @@ def _lay_out_scaled(scaled: npt.NDArray[np.float32], seed: int) -> npt.NDArray[n
 
 
 def _between(
-    points: npt.NDArray[np.float32],
-    landmarks: npt.NDArray[np.float32],
-    places: npt.NDArray[np.float32],
-) -> npt.NDArray[np.float32]:
+    points: Float32,
+    landmarks: Float32,
+    places: Float32,
+) -> Float32:
     """Put each point between the places of the landmarks that are nearest to it."""
     if not len(points):
         return np.empty((0, 2), np.float32)
@@ -129,9 +130,7 @@ def _between(
     return np.asarray((places[near] * weights[:, :, None]).sum(axis=1), np.float32)
 
 
-def _nearest(
-    vectors: npt.NDArray[np.float32], n_neighbours: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def _nearest(vectors: Float32, n_neighbours: int) -> tuple[npt.NDArray[np.int64], Float32]:
     from sklearn.neighbors import NearestNeighbors
 
     count = min(n_neighbours + 1, len(vectors))

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from soundx.embedders.base import Embedder, Float32
+from soundx.audio import Float32
+from soundx.embedders.base import Embedder
 from soundx.embeddings.engine import Clip, LazyWaveform, embed_clips, n_frames_about
 from soundx.embeddings.on_dask import DaskOptions, embed_on_dask
 from soundx.embeddings.store import ClipFrames, EmbeddingSet, EmbeddingStore, Shard

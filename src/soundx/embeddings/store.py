@@ -22,11 +22,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
 from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
 
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 ROW_GROUP_FRAMES = 2048

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from soundx.audio import Float32
+
 if TYPE_CHECKING:
     import keras
 
-Float32 = npt.NDArray[np.float32]
 Batch = tuple[Float32, npt.NDArray[np.int64], Float32]
 """Embeddings, targets and weights of some frames."""
 

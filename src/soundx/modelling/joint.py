@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
 from soundx.labels import LabelTree
-from soundx.modelling.heads import Float32, History, clip_probabilities
+from soundx.modelling.heads import History, clip_probabilities
 
 if TYPE_CHECKING:
     import keras

@@ -1,4 +1,4 @@
-"""Put clips into train, validation and test, by recording and by hash.
+"""Put clips into train, validation and test: by recording and hash, or by official folds.
 
 A group (all clips of one recording; a clip without one is its own) goes to a side by the
 hash of its name and the seed, compared with the wanted fractions. So a clip's side
@@ -13,12 +13,17 @@ depends on nothing but its own group:
 
 The price is that a label's shares are only near the wanted ones, as a fair draw's are: a
 rule that kept shares exact would have to move old clips.
+
+Official folds are a data set's own protocol and are kept to, even where one recording stands
+in two of them; that is said, since the guarantee is then the data set's and not ours.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -26,6 +31,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from soundx.errors import SoundxError
+from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -73,46 +79,90 @@ def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
         options: How.
 
     Returns:
-        ``clip_id``, ``split`` (train, validation, test or field), ``group``; in the order
-        of ``clips``.
+        ``clip_id``, ``split`` (train, validation, test or field), ``group``, and ``fold``
+        where it decided; in the order of ``clips``.
 
     Raises:
-        SoundxError: Folds are asked for and missing, a group stands on two sides, or a
-            side that training needs is empty.
+        SoundxError: Folds are asked for and missing, a group stands on two sides for another
+            reason than its folds, or a side that training needs is empty.
     """
     clips = clips.reset_index(drop=True)
-    sides = pd.Series(FIELD, index=clips.index, dtype="str")
+    splits = clips[["clip_id"]].assign(split=FIELD, group=clips["group"])
+    splits["fold"] = pd.array([pd.NA] * len(clips), dtype="Int64")
     ours = clips[~clips["evaluation_only"].astype(bool)]
     if options.by == "fold":
-        sides[ours.index] = _by_fold(ours, options)
+        splits.loc[ours.index, "split"] = _by_fold(ours, options)
+        splits.loc[ours.index, "fold"] = ours["fold"].astype("Int64")
     else:
-        sides[ours.index] = _by_hash(ours, options)
-    splits = pd.DataFrame({"clip_id": clips["clip_id"], "split": sides, "group": clips["group"]})
+        splits.loc[ours.index, "split"] = _by_hash(ours, options)
+        _tell_of_folds(ours)
     check_splits(splits)
+    torn = _torn(splits)
+    if torn:
+        logger.warning(
+            "Clips of %s stand on two sides of the split, as the official folds have it: %s. What "
+            "the test says of new recordings is a little too good.",
+            counted(len(torn), "recording"),
+            _listed(torn),
+        )
     return splits
 
 
 def check_splits(splits: pd.DataFrame) -> None:
     """Fail where a group stands on two sides, or where a side is empty.
 
+    A group may stand on two sides where official folds, column ``fold``, put it there: each
+    clip has one, and each fold of the group is on one side.
+
     Raises:
         SoundxError: Names the groups and their sides.
     """
-    sides_of_group = splits.groupby("group")["split"].unique()
-    torn = sides_of_group[sides_of_group.str.len() > 1]
-    if len(torn):
-        examples = "; ".join(f"{g} ({', '.join(sorted(s))})" for g, s in torn.head(3).items())
+    torn = {
+        group: sides
+        for group, sides in _torn(splits).items()
+        if not _folds_tore(splits[splits["group"] == group])
+    }
+    if torn:
         raise SoundxError(
-            f"{len(torn)} groups stand on two sides of the split: {examples}. Clips of one "
-            "recording must stay together: mend 'group' or 'fold' in metadata.csv, or split "
-            "by hash (--params=splits.by=hash)."
+            f"Clips of {counted(len(torn), 'recording')} stand on two sides of the split: "
+            f"{_listed(torn)}. They must stay together: mend 'group' in metadata.csv, and split "
+            "anew."
         )
     empty = [side for side in SPLITS if not (splits["split"] == side).any()]
     if empty:
         raise SoundxError(
-            f"No clip is left for {' and '.join(empty)}: {len(splits)} clips in "
-            f"{splits['group'].nunique()} recordings are too few. Every label needs clips from "
-            "three recordings or more."
+            f"No clip is left for {' and '.join(empty)}: {counted(len(splits), 'clip')} in "
+            f"{counted(splits['group'].nunique(), 'recording')} are too few. Every label needs "
+            "clips from three recordings or more."
+        )
+
+
+def _torn(splits: pd.DataFrame) -> dict[str, list[str]]:
+    sides = splits.groupby("group")["split"].unique()
+    return {str(group): sorted(found) for group, found in sides[sides.str.len() > 1].items()}
+
+
+def _folds_tore(clips: pd.DataFrame) -> bool:
+    """Tell whether official folds alone put the clips of one group on two sides."""
+    if "fold" not in clips or clips["fold"].isna().any():
+        return False
+    return bool((clips.groupby("fold")["split"].nunique() == 1).all())
+
+
+def _listed(torn: Mapping[str, list[str]]) -> str:
+    listed = "; ".join(f"{g} ({', '.join(s)})" for g, s in itertools.islice(torn.items(), 3))
+    return listed + ("; ..." if len(torn) > 3 else "")  # noqa: PLR2004
+
+
+def _tell_of_folds(clips: pd.DataFrame) -> None:
+    n_folds = clips["fold"].nunique() if "fold" in clips else 0
+    if n_folds:
+        logger.info(
+            "metadata.csv gives %s of %s one of %s, which a split by hash does not look at: set "
+            "splits.by to fold to test on the official ones.",
+            f"{clips['fold'].notna().sum():,}",
+            counted(len(clips), "clip"),
+            counted(n_folds, "fold"),
         )
 
 
@@ -120,8 +170,8 @@ def _by_fold(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
     folds = pd.to_numeric(clips["fold"], errors="coerce")
     if folds.isna().any():
         raise SoundxError(
-            f"splits.by is 'fold', but {int(folds.isna().sum())} of {len(clips)} clips have no "
-            "fold. Give every clip one in metadata.csv, or use --params=splits.by=hash."
+            f"splits.by is 'fold', but {folds.isna().sum():,} of {counted(len(clips), 'clip')} "
+            "have no fold. Give every clip one in metadata.csv, or set splits.by to hash."
         )
     sides = pd.Series("train", index=clips.index, dtype="str")
     sides[folds.isin(options.validation_folds)] = "validation"
@@ -161,9 +211,9 @@ def _level_out(
     wanted = ["train", "test", "validation"][: len(groups)]
     if len(wanted) < len(SPLITS):
         logger.warning(
-            "Label '%s' has clips from %d recording(s) only: none for %s.",
+            "Label '%s' has clips from %s only: none for %s.",
             label,
-            len(groups),
+            counted(len(groups), "recording"),
             " and ".join(s for s in ("test", "validation") if s not in wanted),
         )
     least = {s: max(1, int((ranges[s][1] - ranges[s][0]) * len(groups) / 2)) for s in wanted}
@@ -182,7 +232,9 @@ def _level_out(
             side_of[nearest] = side
             moved += 1
     if moved:
-        logger.info("Label '%s': %d recording(s) moved to even out its split.", label, moved)
+        logger.info(
+            "Label '%s': %s moved to even out its split.", label, counted(moved, "recording")
+        )
 
 
 def _position(group: str, seed: int) -> float:

@@ -63,13 +63,15 @@ class SummaryHooks:
 
     def __init__(self) -> None:
         self._begun = datetime.now(UTC)
+        self._is_dry = False
 
     @hook_impl
     def before_pipeline_run(
-        self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any]
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
     ) -> None:
         """Note that a run has begun."""
         self._begun = datetime.now(UTC)
+        self._is_dry = _is_dry(pipeline, catalog)
         self._note(run_params, catalog, "running")
 
     @hook_impl
@@ -82,6 +84,8 @@ class SummaryHooks:
     def _note(
         self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any], state: str
     ) -> None:
+        if self._is_dry:
+            return
         seconds = (datetime.now(UTC) - self._begun).total_seconds()
         with suppress(DatasetError):  # a place that cannot be written fails the run elsewhere
             catalog.save(
@@ -130,6 +134,11 @@ class SummaryHooks:
         console = Console()
         console.rule("soundx")
         console.print(table, soft_wrap=True)
+
+
+def _is_dry(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> bool:
+    """Tell whether a run ends where it has said what the mirror would do."""
+    return "params:dry_run" in pipeline.inputs() and bool(catalog.load("params:dry_run"))
 
 
 def _where(catalog: CatalogProtocol[Any, Any], name: str, attribute: str) -> str:

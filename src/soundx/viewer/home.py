@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from soundx.viewer.project import Project, plain
+from soundx.viewer.words import duration
 
 WAYS_TO_BEGIN = (
     ("See it work", "Synthesised clips, no network, one minute.", "make run"),
@@ -85,14 +86,6 @@ def _last_run(project: Project) -> None:
     if run["state"] != "running":
         st.write(f"It took {duration(run['seconds'])} and began {duration(ago)} ago.")
     st.caption("Pipelines: " + plain(", ".join(run["pipelines"])))
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in words."""
-    for unit, size in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def _advice(project: Project) -> list[tuple[str, str]]:

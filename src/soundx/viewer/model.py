@@ -13,16 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
-from soundx.audio import SAMPLE_RATE_HZ
-from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_blocks
+from soundx.audio import SAMPLE_RATE_HZ, Float32
+from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_start
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
 from soundx.labels import GENERAL
 from soundx.viewer.project import Project, plain
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share
-
-Float32 = npt.NDArray[np.float32]
 
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", *sorted(FFMPEG_SUFFIXES)
@@ -78,20 +76,17 @@ def _decode(file: io.BytesIO, suffix: str) -> Float32 | None:
         try:
             if suffix in FFMPEG_SUFFIXES and len(content) > MAX_COMPRESSED_BYTES:
                 raise AudioError(f"larger than {MAX_COMPRESSED_BYTES >> 20} MB, as {suffix}")
-            return _bounded(path)
+            return _decode_bounded(path)
         except AudioError as error:
             st.error(f"This file cannot be used: {plain(error)}")
             return None
 
 
-def _bounded(path: Path) -> Float32:
-    blocks, n_samples = [], 0
-    for block in decode_blocks(path):
-        blocks.append(block)
-        n_samples += len(block)
-        if n_samples > MAX_UPLOAD_S * SAMPLE_RATE_HZ:
-            raise AudioError(f"longer than {MAX_UPLOAD_S / 60:.0f} minutes")
-    return np.concatenate(blocks)
+def _decode_bounded(path: Path) -> Float32:
+    waveform, is_more = decode_start(path, max_s=MAX_UPLOAD_S)
+    if is_more:
+        raise AudioError(f"longer than {MAX_UPLOAD_S / 60:.0f} minutes")
+    return waveform
 
 
 def _pick(project: Project, key: str) -> Float32 | None:
@@ -113,7 +108,7 @@ def _pick(project: Project, key: str) -> Float32 | None:
     if path is None:
         return None
     try:
-        return _bounded(project.load("raw_clips").path(path))
+        return _decode_bounded(project.load("raw_clips").path(path))
     except AudioError as error:
         st.error(f"This clip cannot be used: {plain(error)}")
         return None
@@ -207,7 +202,7 @@ def _by_head(classifier: Classifier, waveform: Float32) -> None:
             st.caption(f"{plain(category)} has one label only, and no model of its own.")
 
 
-def _bars(title: str, names: Any, probabilities: npt.NDArray[np.float32]) -> None:
+def _bars(title: str, names: Any, probabilities: Float32) -> None:
     order = np.argsort(-probabilities)[:TOP]
     table = pd.DataFrame(
         {"label": [names[i] for i in order], "probability": probabilities[order].astype(float)}

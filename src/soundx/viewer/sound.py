@@ -11,11 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from soundx.audio import SAMPLE_RATE_HZ
-from soundx.audio.decoding import decode_blocks
+from soundx.audio import SAMPLE_RATE_HZ, Float32
+from soundx.audio.decoding import decode_start
 from soundx.audio.pictures import draw_mel_spectrogram, draw_waveform, wav_file
-
-Float32 = npt.NDArray[np.float32]
 
 MAX_SHOWN_S = 60.0
 """Of longer clips the beginning is shown."""
@@ -73,15 +71,7 @@ def beginning(path: str, state: object) -> tuple[Float32, bool]:
         AudioError: It is not a sound.
     """
     del state
-    wanted = int(MAX_SHOWN_S * SAMPLE_RATE_HZ)
-    blocks, n_samples = [], 0
-    for block in decode_blocks(Path(path)):
-        blocks.append(block)
-        n_samples += len(block)
-        if n_samples > wanted:
-            break
-    waveform = np.concatenate(blocks)
-    return waveform[:wanted], n_samples > wanted
+    return decode_start(Path(path), max_s=MAX_SHOWN_S)
 
 
 def player(

@@ -27,6 +27,7 @@ from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.splitting import SplitOptions
 from soundx.running.catalog import open_catalog, read_parameters
 from soundx.running.runs import LIMITS, PASSWORD, PIPELINES, Run, Runs
+from soundx.viewer.words import duration
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page
@@ -185,7 +186,7 @@ def _ask_for(password: str) -> None:
 def _show_running(runs: Runs, run: Run) -> None:
     progress = run.progress
     st.subheader("Under way")
-    st.caption(f"{_started(run)}, {_duration(run.elapsed_s or 0)} so far")
+    st.caption(f"{_started(run)}, {duration(run.elapsed_s or 0)} so far")
     text = "Starting"
     if progress.nodes:
         text = f"Step {min(progress.nodes_done + 1, progress.nodes)} of {progress.nodes}"
@@ -208,7 +209,7 @@ def _show_running(runs: Runs, run: Run) -> None:
 def _show_result(run: Run, project: Path, evaluation_page: Page | None) -> None:
     st.subheader("Last run")
     st.caption(_started(run))
-    took = "" if run.elapsed_s is None else f" after {_duration(run.elapsed_s)}"
+    took = "" if run.elapsed_s is None else f" after {duration(run.elapsed_s)}"
     if run.exit_code == 0:
         st.success(f"Finished{took}.")
         if "evaluation" in run.pipelines:
@@ -327,11 +328,3 @@ def _mark(run: Run | None) -> tuple[str, bool] | None:
 
 def _started(run: Run) -> str:
     return f"{', '.join(run.pipelines)}; started {run.started.astimezone():%-d %B %Y, %H:%M:%S}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest_s = divmod(round(seconds), 60)
-    hours, rest_min = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {rest_min} min"
-    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import model_card
-from soundx.classifier.versions import Evaluation
+from soundx.classifier.versions import Evaluation, ModelVersions
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.figures.confusion import confusion_picture, draw_confusion
@@ -128,6 +128,7 @@ def plot_reliability(reliability: pd.DataFrame) -> Any:
 
 
 def keep_evaluation(
+    trained_versions: ModelVersions,
     classifier: Classifier,
     heads: TrainedHeads,
     metrics: dict[str, Any],
@@ -139,9 +140,9 @@ def keep_evaluation(
     """Gather what is kept with the model, and write its card anew with the figures in it.
 
     Raises:
-        SoundxError: Heads and classifier are of different training runs.
+        SoundxError: Heads and classifier are of different training runs, or not kept.
     """
-    if classifier.version != heads.version:
+    if classifier.version != heads.version or heads.version not in trained_versions:
         raise SoundxError(
             f"The heads are of {heads.version}, the classifier of {classifier.version}: the last "
             "training did not end. Run: kedro run --pipelines=training,evaluation"

@@ -50,6 +50,7 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 func=keep_evaluation,
                 inputs=[
+                    "trained_versions",
                     "classifier",
                     "heads",
                     "metrics",

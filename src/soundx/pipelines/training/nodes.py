@@ -7,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from soundx.audio.decoding import decode_clip
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import model_card
-from soundx.clips.raw import RawClips
+from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import exportable
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
@@ -100,11 +99,15 @@ def train_heads(
 def export_heads(
     heads: TrainedHeads,
     embedder: Embedder,
-    raw_clips: RawClips,
+    waveforms: ClipWaveforms,
     clip_manifest: pd.DataFrame,
     splits: pd.DataFrame,
-) -> Classifier:
+) -> tuple[Classifier, Classifier]:
     """Export the heads to TFLite, and hold the result against the heads on real clips.
+
+    Returns:
+        The classifier twice: to be kept under its version, and to be the newest. In this
+        order, so that the newest is always one that is kept.
 
     Raises:
         SoundxError: The exported model does not give the heads' answer.
@@ -115,8 +118,8 @@ def export_heads(
     classifier = export_classifier(embedder, heads)
     validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
     paths = clip_manifest.set_index("clip_id")["path"][validation]
-    waveforms = [decode_clip(raw_clips.path(path)) for path in paths]
-    clips = list(zip(waveforms, exportable(embedder).shipped.embed(waveforms), strict=True))
+    heard = [waveforms[path]() for path in paths]
+    clips = list(zip(heard, exportable(embedder).shipped.embed(heard), strict=True))
     difference = largest_difference(classifier, heads, clips)
     logger.info("TFLite and Keras differ by %.1e at most on %d clips.", difference, len(clips))
     if not difference <= PARITY_TOLERANCE:
@@ -124,9 +127,9 @@ def export_heads(
             f"The exported model strays by {difference:.4f} from the heads it was made of "
             f"(allowed: {PARITY_TOLERANCE}). Nothing was saved."
         )
-    return classifier.with_card(
-        model_card(heads, tflite_difference=difference), tflite_difference=difference
-    )
+    card = model_card(heads, tflite_difference=difference)
+    classifier = classifier.with_card(card, tflite_difference=difference)
+    return classifier, classifier
 
 
 def plot_training_curves(heads: TrainedHeads) -> Any:

@@ -25,8 +25,8 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 func=export_heads,
-                inputs=["heads", "embedder", "raw_clips", "clip_manifest", "splits"],
-                outputs="classifier",
+                inputs=["heads", "embedder", "waveforms", "clip_manifest", "splits"],
+                outputs=["trained_versions", "classifier"],
                 name="export_heads",
                 tags="model",
             ),

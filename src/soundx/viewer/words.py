@@ -1,0 +1,20 @@
+"""How the pages say things that more than one of them says."""
+
+from __future__ import annotations
+
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units.
+
+    >>> duration(7.4), duration(3599.9), duration(100_000)
+    ('7 s', '1 h', '1 d 3 h')
+    """
+    rest = round(max(seconds, 0.0))
+    parts: list[tuple[int, str]] = []
+    for unit, size in _UNITS:
+        n, rest = divmod(rest, size)
+        if n or parts:
+            parts.append((n, unit))
+    return " ".join(f"{n} {unit}" for n, unit in parts[:2] if n) or "0 s"
