@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from soundx.errors import SoundxError
 
+BACKGROUND = ""
+"""What stands for a label where a clip holds sounds of none."""
+
 GENERAL = "general"
 """Name of the head that tells categories apart (or labels, where there are none)."""
 

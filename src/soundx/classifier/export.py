@@ -1,12 +1,13 @@
 """Export: heads and joint model to TFLite, from waveform to probabilities.
 
-The graph is the embedder's own, then the head on every frame, the mean of the frames'
-logits, and softmax; the joint model multiplies category and label probabilities over one
-pass through the embedder. Importing this imports TensorFlow.
+The graph is the embedder's own, then pooling and the model over labels (or, of ``seed``, each
+head on every frame and the mean of the frames' logits), and softmax. Importing this imports
+TensorFlow.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from soundx.audio import SAMPLE_RATE_HZ
@@ -16,7 +17,7 @@ from soundx.embedders.base import Embedder, exportable
 from soundx.embedders.tf_front_end import normalise_level
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL
-from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.joint import LABELS, TrainedHeads
 from soundx.progress import track
 
 
@@ -44,25 +45,43 @@ class ServedModel(tf.Module):
         """Classify a waveform float32[n_samples] at 16 kHz."""
         if self._level_dbfs is not None:
             waveform = normalise_level(waveform, self._level_dbfs)
-        embeddings = self._embed(waveform)
+        frames = self._embed(waveform)
         if self._head is not None:
-            return {"probabilities": self._clip_probabilities(self._head, embeddings)}
-        return {"probabilities": self._joint(embeddings)}
+            return {"probabilities": self._of_head(self._head, frames)}
+        return {"probabilities": self._joint(frames)}
 
-    def _clip_probabilities(self, head: str, embeddings: tf.Tensor) -> tf.Tensor:
-        logits = self._models[head](embeddings, training=False)
-        return tf.nn.softmax(tf.reduce_mean(logits, axis=0))
+    def _of_labels(self, frames: tf.Tensor) -> tf.Tensor:
+        logits = self._models[LABELS](tf.expand_dims(frames, 0), training=False)[0]
+        return tf.nn.softmax(logits)[: len(self._heads.tree.labels)]
 
-    def _joint(self, embeddings: tf.Tensor) -> tf.Tensor:
+    def _of_head(self, head: str, frames: tf.Tensor) -> tf.Tensor:
         tree = self._heads.tree
-        general = self._clip_probabilities(GENERAL, embeddings)
+        if LABELS not in self._models:
+            plain = frames[:, : self._heads.embedder.parts[0].width]
+            logits = self._models[head](plain, training=False)
+            return tf.nn.softmax(tf.reduce_mean(logits, axis=0))
+        probabilities = self._of_labels(frames)
+        if head == GENERAL:
+            return probabilities if tree.is_flat else self._by_category(probabilities)
+        first, last = (tree.labels.index(tree.heads[head][place]) for place in (0, -1))
+        own = probabilities[first : last + 1]  # labels are in order of category
+        return own / tf.maximum(tf.reduce_sum(own), 1e-12)
+
+    def _by_category(self, probabilities: tf.Tensor) -> tf.Tensor:
+        tree = self._heads.tree
+        sums = tree.category_index()[:, None] == np.arange(len(tree.categories))
+        return tf.linalg.matvec(tf.constant(sums.T.astype(np.float32)), probabilities)
+
+    def _joint(self, frames: tf.Tensor) -> tf.Tensor:
+        tree = self._heads.tree
+        if LABELS in self._models:
+            return self._of_labels(frames)
+        general = self._of_head(GENERAL, frames)
         if tree.is_flat:
             return general
         # labels are in order of category: specific probabilities line up one after the other
         specific = [
-            self._clip_probabilities(category, embeddings)
-            if category in tree.heads
-            else tf.ones([1], tf.float32)
+            self._of_head(category, frames) if category in tree.heads else tf.ones([1], tf.float32)
             for category in tree.categories
         ]
         return tf.gather(general, tree.category_index()) * tf.concat(specific, axis=0)

@@ -29,6 +29,7 @@ from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.pooling import pool_frames_layer
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import plain_errors
 
@@ -143,14 +144,15 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
             )
         import keras
 
+        pool_frames_layer()  # known to Keras from here on
         index = self._folder.read_json(self._INDEX)
         tree = LabelTree(index["categories"])
         models = {}
         with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
-            for head in tree.heads:
+            for name in index["models"]:
                 path = Path(folder) / "head.keras"
-                path.write_bytes(self._folder.read(f"{head}.keras"))
-                models[head] = keras.models.load_model(path)
+                path.write_bytes(self._folder.read(f"{name}.keras"))
+                models[name] = keras.models.load_model(path)
         return TrainedHeads(
             tree=tree,
             models=models,
@@ -159,6 +161,8 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
             training=index["training"],
             seen_clips=np.load(io.BytesIO(self._folder.read(self._SEEN))),
             clips_per_split=index["clips_per_split"],
+            background=index["background"],
+            thresholds=index["thresholds"],
             manifest_digest=index["manifest_digest"],
             version=index["version"],
         )
@@ -177,6 +181,9 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
             "version": data.version or generate_timestamp(),
             "embedder": data.embedder.to_dict(),
             "categories": dict(data.tree.category_by_label),
+            "models": list(data.models),
+            "background": data.background,
+            "thresholds": dict(data.thresholds),
             "training": dict(data.training),
             "clips_per_split": dict(data.clips_per_split),
             "manifest_digest": data.manifest_digest,

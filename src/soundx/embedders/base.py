@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from soundx.audio import Float32
 from soundx.audio.level import normalise_level
@@ -23,6 +23,26 @@ from soundx.storage.folder import Folder
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+Statistic = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some numbers of a frame that belong together, and how a clip's frames of them are pooled.
+
+    Attributes:
+        name: What they are, for example ``layer_16_std``.
+        width: How many.
+        statistics: What is taken over a clip's frames, one after the other.
+        root: Whether the square root is taken first: of what is never negative, and skewed.
+    """
+
+    name: str
+    width: int
+    statistics: tuple[Statistic, ...] = ("mean", "max")
+    root: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,8 @@ class EmbedderInfo:
         window_s: Stretch of sound one embedding sees, in seconds.
         hop_s: Time from one embedding to the next, in seconds.
         level_dbfs: RMS level that clips are brought to first, or None.
+        parts: What a frame is made of, in order.
+        layers: Inner layers that some parts are statistics of.
         caveat: What a reader of the model card should know of it; empty for nothing.
     """
 
@@ -45,7 +67,14 @@ class EmbedderInfo:
     window_s: float
     hop_s: float
     level_dbfs: float | None = None
+    parts: tuple[Part, ...] = ()
+    layers: tuple[int, ...] = ()
     caveat: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Take an embedder that tells of no parts as one part."""
+        if not self.parts:
+            object.__setattr__(self, "parts", (Part("embedding", self.dim),))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -54,7 +83,12 @@ class EmbedderInfo:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Return what ``to_dict`` was given."""
-        return cls(**fields)
+        parts = tuple(
+            Part(**{**part, "statistics": tuple(part["statistics"])})
+            for part in fields.get("parts", ())
+        )
+        layers = tuple(fields.get("layers", ()))
+        return cls(**{**fields, "parts": parts, "layers": layers})
 
 
 @dataclass(frozen=True)
@@ -104,6 +138,7 @@ class Embedder(ABC):
 
     name: ClassVar[str]
     dim: int
+    layers: tuple[int, ...] = ()
     window_s: ClassVar[float]
     hop_s: ClassVar[float]
     caveat: ClassVar[str] = ""
@@ -119,6 +154,11 @@ class Embedder(ABC):
     def create(cls, settings: EmbedderSettings) -> Self:
         """Return an embedder as the catalog describes it."""
         return cls(level_dbfs=settings.level_dbfs)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What a frame is made of, in order; their widths add up to ``dim``."""
+        return (Part("embedding", self.dim),)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -144,6 +184,8 @@ class Embedder(ABC):
             self.window_s,
             self.hop_s,
             self.level_dbfs,
+            self.parts,
+            self.layers,
             self.caveat,
         )
 
@@ -176,6 +218,14 @@ class Embedder(ABC):
     @abstractmethod
     def _model(self) -> FrameModel:
         """Return what computes the frames."""
+
+
+class Layered(ABC):
+    """An embedder whose frames may carry statistics of its network's inner layers."""
+
+    @abstractmethod
+    def with_layers(self, layers: Sequence[int]) -> Embedder:
+        """Return the same embedder with the statistics of these layers, none for plain ones."""
 
 
 class Calibrated(ABC):
@@ -216,6 +266,13 @@ class Exportable(ABC):
         The result maps a waveform float32[n_samples], its level what the embedder expects, to
         embeddings float32[n_frames, dim], and can be traced into a graph and converted to TFLite.
         """
+
+
+def with_layers_of(embedder: Embedder, info: EmbedderInfo) -> Embedder:
+    """Return an embedder with the layers that some embeddings were made with."""
+    if isinstance(embedder, Layered) and embedder.layers != info.layers:
+        return embedder.with_layers(info.layers)
+    return embedder
 
 
 def exportable(embedder: Embedder) -> Exportable:

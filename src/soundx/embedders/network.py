@@ -1,11 +1,16 @@
-"""YAMNet behind its front end: patches in, embeddings out, many at a time.
+"""YAMNet behind its front end: patches in, frames out, many at a time.
 
 The network is cut out of YAMNet's own SavedModel, between its first convolution and its
 embeddings, frozen (which folds the batch norms) and converted to TFLite; LiteRT then runs
-it through XNNPACK. That is checked against the SavedModel before it is used. A process of its
-own does it, once: TensorFlow's start-up and memory are gone when clips are embedded.
+it through XNNPACK. A frame is the embedding and, of each inner layer asked for, mean and
+standard deviation of every channel over time and frequency inside the patch: they fall out of
+the same pass. Layers are counted as outputs of ReLUs: 0 is the first convolution, then
+depthwise and pointwise ones by turns up to 26.
 
-    python -m soundx.embedders.network SAVED_MODEL TARGET.tflite [PATCHES.npy]
+The network is checked against the SavedModel before it is used. A process of its own does it,
+once: TensorFlow's start-up and memory are gone when clips are embedded.
+
+    python -m soundx.embedders.network SAVED_MODEL TARGET.tflite LAYERS [PATCHES.npy]
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +40,7 @@ TOLERANCE = 2e-3
 """How far an embedding may lie from the SavedModel's."""
 
 _NOT_ALIKE = 3
+_RECTIFIERS = ("Relu", "Relu6")
 _PROBE_LENGTHS = (0, 1600, framing.MIN_SAMPLES, 23_040, 80_000)
 
 
@@ -42,14 +49,14 @@ class NotYamnetShapedError(SoundxError):
 
 
 class PatchNetwork(Protocol):
-    """Patches [shape=(n, 96, 64)] in, embeddings [shape=(n, 1024)] out; for any thread."""
+    """Patches [shape=(n, 96, 64)] in, frames [shape=(n, dim)] out; for any thread."""
 
     @property
     def engine(self) -> str:
         """What runs it, for people."""
 
     def __call__(self, patches: Float32) -> Float32:
-        """Return one embedding for each patch."""
+        """Return one frame for each patch."""
 
 
 class LiteRTNetwork:
@@ -100,16 +107,17 @@ class TensorFlowNetwork:
 
     Args:
         saved_model: YAMNet, loaded.
+        layers: Inner layers whose statistics are part of a frame.
 
     Raises:
         NotYamnetShapedError: It is not built like YAMNet.
     """
 
-    def __init__(self, saved_model: Any) -> None:
+    def __init__(self, saved_model: Any, layers: Sequence[int] = ()) -> None:
         import tensorflow as tf
 
         self._network = tf.function(
-            _cut_out(saved_model),
+            cut_out(saved_model, layers),
             input_signature=[tf.TensorSpec([None, PATCH_FRAMES, MEL_BANDS], tf.float32)],
         )
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -138,11 +146,14 @@ def gpu_is_visible() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def build_network(saved_model: Path, *, calibration: Float32 | None = None) -> bytes:
+def build_network(
+    saved_model: Path, layers: Sequence[int] = (), *, calibration: Float32 | None = None
+) -> bytes:
     """Return a YAMNet's network as a TFLite file, made in a process of its own.
 
     Args:
         saved_model: The SavedModel's folder.
+        layers: Inner layers whose statistics are part of a frame.
         calibration: Real patches [shape=(n_patches, 96, 64)], for a network quantised to
             int8, per channel; None for float32.
 
@@ -153,6 +164,7 @@ def build_network(saved_model: Path, *, calibration: Float32 | None = None) -> b
     with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
         target = Path(folder) / "network.tflite"
         command = [sys.executable, "-m", __name__, str(saved_model), str(target)]
+        command.append(",".join(map(str, layers)))
         if calibration is not None:
             command.append(str(Path(folder) / "patches.npy"))
             np.save(command[-1], calibration)
@@ -165,8 +177,12 @@ def build_network(saved_model: Path, *, calibration: Float32 | None = None) -> b
         return target.read_bytes()
 
 
-def _cut_out(saved_model: Any) -> Any:
-    """Return the function from patches to embeddings inside a YAMNet SavedModel.
+def cut_out(saved_model: Any, layers: Sequence[int] = ()) -> Any:
+    """Return the function from patches to frames inside a YAMNet SavedModel.
+
+    Args:
+        saved_model: YAMNet, loaded.
+        layers: Inner layers whose statistics are part of a frame.
 
     Raises:
         NotYamnetShapedError: There is no such function in it, or it gives other answers.
@@ -183,26 +199,38 @@ def _cut_out(saved_model: Any) -> Any:
     first = next((op for op in frozen.graph.get_operations() if op.type == "Conv2D"), None)
     if first is None or first.inputs[0].shape.as_list()[1:] != [PATCH_FRAMES, MEL_BANDS, 1]:
         raise NotYamnetShapedError("it does not begin with a convolution over 96 x 64 patches")
-    pruned = frozen.prune(first.inputs[0], frozen.outputs[0])
+    inner = [op.outputs[0] for op in frozen.graph.get_operations() if op.type in _RECTIFIERS]
+    if layers and max(layers) >= len(inner):
+        raise NotYamnetShapedError(f"it has {len(inner)} layers, and none is number {max(layers)}")
+    pruned = frozen.prune(first.inputs[0], [frozen.outputs[0], *(inner[i] for i in layers)])
 
     def network(patches: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(pruned(patches[..., tf.newaxis]), [patches.shape[0], 1024])
+        embedding, *activations = pruned(tf.expand_dims(patches, -1))
+        parts = [embedding]
+        for activation in activations:
+            mean = tf.reduce_mean(activation, axis=[1, 2], keepdims=True)
+            spread = tf.reduce_mean(tf.square(activation - mean), axis=[1, 2])
+            parts += [tf.squeeze(mean, axis=[1, 2]), tf.sqrt(spread)]
+        dim = 1024 + 2 * sum(int(activation.shape[-1]) for activation in activations)
+        return tf.ensure_shape(tf.concat(parts, axis=1), [patches.shape[0], dim])
 
     rng = np.random.default_rng(7)
     for n_samples in _PROBE_LENGTHS:
         waveform = (0.1 * rng.standard_normal(n_samples)).astype(np.float32)
         expected = saved_model(waveform)[1].numpy()
-        given = np.asarray(network(tf.constant(framing.patches(waveform))))
+        given = np.asarray(network(tf.constant(framing.patches(waveform))))[:, :1024]
         if given.shape != expected.shape or not np.abs(given - expected).max() <= TOLERANCE:
             raise NotYamnetShapedError("its front end is not YAMNet's")
     return network
 
 
-def _convert(saved_model: Path, target: Path, calibration: Path | None) -> None:
+def _convert(
+    saved_model: Path, target: Path, layers: Sequence[int], calibration: Path | None
+) -> None:
     import tensorflow as tf
 
     network = tf.function(
-        _cut_out(load_saved_model(saved_model)),
+        cut_out(load_saved_model(saved_model), layers),
         # of fixed size: a quantised network cannot be given another one later
         input_signature=[tf.TensorSpec([BATCH, PATCH_FRAMES, MEL_BANDS], tf.float32)],
     )
@@ -218,9 +246,14 @@ def _convert(saved_model: Path, target: Path, calibration: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    _source, _target, *_patches = map(Path, sys.argv[1:])
+    _source, _target, _layers, *_patches = sys.argv[1:]
     try:
-        _convert(_source, _target, _patches[0] if _patches else None)
+        _convert(
+            Path(_source),
+            Path(_target),
+            [int(layer) for layer in filter(None, _layers.split(","))],
+            Path(_patches[0]) if _patches else None,
+        )
     except NotYamnetShapedError as error:
         sys.stdout.write(f"{error}\n")
         sys.exit(_NOT_ALIKE)

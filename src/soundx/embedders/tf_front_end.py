@@ -41,4 +41,5 @@ def patches(waveform: tf.Tensor) -> tf.Tensor:
     magnitude = tf.sqrt(tf.square(real) + tf.square(imaginary))
     mel = tf.matmul(magnitude, tf.constant(framing.mel_matrix()))
     spectrogram = tf.math.log(mel + framing.LOG_OFFSET)
-    return tf.signal.frame(spectrogram, framing.PATCH_FRAMES, framing.PATCH_HOP_FRAMES, axis=0)
+    cut = tf.signal.frame(spectrogram, framing.PATCH_FRAMES, framing.PATCH_HOP_FRAMES, axis=0)
+    return tf.reshape(cut, [-1, framing.PATCH_FRAMES, framing.MEL_BANDS])  # its shape is lost

@@ -23,7 +23,9 @@ from soundx.embedders.base import (
     EmbedderSettings,
     Exportable,
     FrameModel,
+    Layered,
     Network,
+    Part,
     Shareable,
 )
 from soundx.embedders.network import (
@@ -32,6 +34,7 @@ from soundx.embedders.network import (
     PatchNetwork,
     TensorFlowNetwork,
     build_network,
+    cut_out,
     gpu_is_visible,
     load_saved_model,
 )
@@ -44,11 +47,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EMBEDDING_DIM = 1024
 _NETWORK_RECIPE = 1  # raise it where the way a network is made changes
 
 
-class YamnetEmbedder(Embedder, Shareable, Exportable):
-    """YAMNet's embeddings: 1024 numbers every 0.48 s.
+LAYER_WIDTHS = (32, 32, 64, 64, 128, 128, 128, 128, 256, 256, 256, *[512] * 13, *[1024] * 3)
+"""Channels of YAMNet's layers, as ``network`` counts them."""
+
+
+class YamnetEmbedder(Embedder, Shareable, Layered, Exportable):
+    """YAMNet's embeddings, 1024 numbers every 0.48 s, and statistics of its inner layers.
 
     Args:
         source: A TF-Hub handle (``https://...``), a SavedModel folder, or the URL of one
@@ -56,10 +64,10 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
             (scores, embeddings, log-mel spectrogram) out. Empty for the published model.
         level_dbfs: See ``Embedder``.
         networks: Where workers of a cluster find the network; None for nowhere.
+        layers: Inner layers whose mean and standard deviation are part of a frame.
     """
 
     name = "YAMNet"
-    dim = 1024
     window_s = framing.WINDOW_S
     hop_s = framing.HOP_S
     precision = "float32"
@@ -70,8 +78,16 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
         *,
         level_dbfs: float | None = None,
         networks: Folder | None = None,
+        layers: Sequence[int] = (),
     ) -> None:
         super().__init__(level_dbfs=level_dbfs)
+        unknown = [layer for layer in layers if not 0 <= layer < len(LAYER_WIDTHS)]
+        if unknown or len(set(layers)) < len(layers):
+            raise SoundxError(
+                f"YAMNet's layers are numbered from 0 to {len(LAYER_WIDTHS) - 1}, each to be named "
+                f"once, not {list(layers)}."
+            )
+        self.layers = tuple(layers)
         self.source = source or DEFAULT_HANDLE
         self._networks = networks
         self._shared: str | None = None
@@ -81,6 +97,42 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
         return cls(
             settings.yamnet_handle, level_dbfs=settings.level_dbfs, networks=settings.networks
         )
+
+    @property
+    def dim(self) -> int:  # type: ignore[override]
+        """Length of a frame."""
+        return sum(part.width for part in self.parts)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        parts = [Part("embedding", EMBEDDING_DIM, ("mean", "max"), root=True)]
+        for layer in self.layers:
+            # of inner layers the loudest moment tells most
+            for statistic in ("mean", "std"):
+                name = f"layer_{layer}_{statistic}"
+                parts.append(Part(name, LAYER_WIDTHS[layer], ("max",), root=True))
+        return tuple(parts)
+
+    def with_layers(self, layers: Sequence[int]) -> Self:
+        if layers and self._built_otherwise:
+            logger.warning(
+                "The SavedModel at %s is not built like YAMNet: frames are its embeddings alone.",
+                self.source,
+            )
+            layers = ()
+        return type(self)(
+            self.source, level_dbfs=self.level_dbfs, networks=self._networks, layers=layers
+        )
+
+    @property
+    def _built_otherwise(self) -> bool:
+        """Whether the network cannot be cut out of the SavedModel; found out once."""
+        try:
+            if not gpu_is_visible():
+                self._base_content(())
+        except NotYamnetShapedError:
+            return True
+        return False
 
     @cached_property
     def folder(self) -> Path:
@@ -108,10 +160,10 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
                 f"The SavedModel at {self.source} does not answer as YAMNet does (one waveform "
                 f"in; scores, embeddings and spectrogram out): {error}"
             ) from error
-        if shape != (1, self.dim):
+        if shape != (1, EMBEDDING_DIM):
             raise EmbedderUnavailableError(
                 f"The SavedModel at {self.source} gives embeddings of shape {shape} for one "
-                f"window; YAMNet gives (1, {self.dim})."
+                f"window; YAMNet gives (1, {EMBEDDING_DIM})."
             )
 
     @cached_property
@@ -120,7 +172,7 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
         return hash_saved_model(self.folder)
 
     def _identity(self) -> str:
-        return self.weights_hash
+        return f"{self.weights_hash}{_layers_name(self.layers)}"
 
     def _model(self) -> FrameModel:
         network = self._network()
@@ -147,7 +199,7 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
             return LiteRTNetwork(self._networks.read(self._shared), precision=self.precision)
         try:
             if self.precision == "float32" and gpu_is_visible():
-                return TensorFlowNetwork(self.saved_model)
+                return TensorFlowNetwork(self.saved_model, self.layers)
             return LiteRTNetwork(self._network_content(), precision=self.precision)
         except NotYamnetShapedError as error:
             logger.warning(
@@ -158,8 +210,13 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
             return None
 
     def _network_content(self) -> bytes:
-        """Return the network from the user's cache; made where it is not there."""
-        cached = user_cache() / "networks" / f"yamnet-{_NETWORK_RECIPE}-{self.weights_hash}.tflite"
+        """Return the network's file."""
+        return self._base_content(self.layers)
+
+    def _base_content(self, layers: Sequence[int]) -> bytes:
+        """Return a float network from the user's cache; made where it is not there."""
+        name = f"yamnet-{_NETWORK_RECIPE}-{self.weights_hash}{_layers_name(layers)}.tflite"
+        cached = user_cache() / "networks" / name
         refused = cached.with_suffix(".txt")
         if cached.exists():
             return cached.read_bytes()
@@ -167,7 +224,7 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
             raise NotYamnetShapedError(refused.read_text())
         logger.info("Building YAMNet's batched network (once for these weights, 10 to 20 s) ...")
         try:
-            content = build_network(self.folder)
+            content = build_network(self.folder, layers)
         except NotYamnetShapedError as error:
             _keep(refused, str(error).encode())
             raise
@@ -189,12 +246,17 @@ class YamnetEmbedder(Embedder, Shareable, Exportable):
 
     def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
         model = self.saved_model
+        if not self.layers:
 
-        def embed(waveform: tf.Tensor) -> tf.Tensor:
-            _, embeddings, _ = model(waveform)
-            return embeddings
+            def embed(waveform: tf.Tensor) -> tf.Tensor:
+                _, embeddings, _ = model(waveform)
+                return embeddings
 
-        return embed
+            return embed
+        from soundx.embedders.tf_front_end import patches
+
+        network = cut_out(model, self.layers)
+        return lambda waveform: network(patches(waveform))
 
 
 class YamnetInt8Embedder(YamnetEmbedder, Calibrated):
@@ -214,7 +276,7 @@ class YamnetInt8Embedder(YamnetEmbedder, Calibrated):
 
     @property
     def _quantised(self) -> str:
-        return f"yamnet-int8-{self.weights_hash[:16]}.tflite"
+        return f"yamnet-int8-{self.weights_hash[:16]}{_layers_name(self.layers)}.tflite"
 
     @property
     def is_calibrated(self) -> bool:
@@ -224,7 +286,9 @@ class YamnetInt8Embedder(YamnetEmbedder, Calibrated):
         logger.info("Calibrating YAMNet-int8 on training clips (once for this project) ...")
         levelled = (normalise_level(w, level_dbfs=self.level_dbfs) for w in waveforms)
         patches = np.concatenate([framing.patches(waveform) for waveform in levelled])
-        return Network(self._quantised, build_network(self.folder, calibration=patches))
+        return Network(
+            self._quantised, build_network(self.folder, self.layers, calibration=patches)
+        )
 
     def _network_content(self) -> bytes:
         if self._networks is None or not self.is_calibrated:
@@ -238,10 +302,17 @@ class YamnetInt8Embedder(YamnetEmbedder, Calibrated):
 
     @property
     def shipped(self) -> Embedder:
-        return YamnetEmbedder(self.source, level_dbfs=self.level_dbfs)
+        return self._float()
 
     def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return YamnetEmbedder(self.source, level_dbfs=self.level_dbfs).graph()
+        return self._float().graph()
+
+    def _float(self) -> YamnetEmbedder:
+        return YamnetEmbedder(self.source, level_dbfs=self.level_dbfs, layers=self.layers)
+
+
+def _layers_name(layers: Sequence[int]) -> str:
+    return f"-layers-{'-'.join(map(str, layers))}" if layers else ""
 
 
 def _keep(path: Path, content: bytes) -> None:

@@ -36,6 +36,8 @@ class EmbeddingOptions(BaseModel):
     """How embeddings are computed.
 
     Attributes:
+        layers: Inner layers of YAMNet whose statistics are part of a frame; empty for plain
+            embeddings. Sounds far from what YAMNet was trained on need them most.
         clips_per_shard: Clips embedded and written at a time; what a killed run repeats.
         calibration_clips: Training clips that ``yamnet-int8`` is calibrated on, once.
         collect_garbage: Remove the embeddings, by any embedder, of clips that are no longer
@@ -44,6 +46,7 @@ class EmbeddingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    layers: tuple[int, ...] = (24, 16, 12, 9)
     clips_per_shard: int = Field(128, gt=0)
     calibration_clips: int = Field(64, gt=0)
     collect_garbage: bool = False

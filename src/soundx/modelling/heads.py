@@ -1,8 +1,9 @@
-"""The heads: small Keras networks from one frame's embedding to class logits.
+"""Heads that are trained by descent: small Keras networks to class logits.
 
-A head is trained on frames; a clip's score is the mean of its frames' logits. Frames come
-in blocks, read from their shards anew in every epoch where they do not fit into one, so
-that memory does not grow with their number. TensorFlow is imported when a head is built.
+``dense`` learns from pooled vectors, one a clip and some of short stretches. ``seed``, the
+baseline, learns from frames, and a clip's score is the mean of its frames' logits. Both come in
+blocks, read from their shards anew in every epoch where they do not fit into one, so that
+memory does not grow with their number. TensorFlow is imported when a head is built.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,15 @@ class TrainingOptions(BaseModel):
     """How heads are built and trained.
 
     Attributes:
-        hidden_units: Width of each hidden layer.
+        head: ``ridge`` (closed form, on pooled frames, learns from train and validation),
+            ``dense`` (a network on pooled frames), or ``seed`` (a network on single frames, one
+            for categories and one inside each: the way soundx replaces).
+        windows_per_clip: Stretches of one to five frames drawn from each clip and learnt beside
+            it, so that short sounds are known too; not of ``seed``.
+        window_weight: Weight of such a stretch, where a clip's is 1.
+        refit: ``all``: what is shipped learns from test clips too, and is judged by
+            cross-validation alone; ``off``: it does not.
+        hidden_units: Of ``dense`` and ``seed``, as all that follow: width of each hidden layer.
         dropout: Share of hidden units silenced in training.
         learning_rate: Adam's step size.
         batch_size: Frames a step.
@@ -42,6 +51,10 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    head: Literal["ridge", "dense", "seed"] = "ridge"
+    windows_per_clip: int = Field(2, ge=0, le=100)
+    window_weight: float = Field(0.25, gt=0, le=1)
+    refit: Literal["off", "all"] = "off"
     hidden_units: tuple[int, ...] = (512,)
     dropout: float = Field(0.3, ge=0, lt=1)
     learning_rate: float = Field(2e-4, gt=0)

@@ -11,13 +11,13 @@ import pandas as pd
 from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Calibrated, Embedder, EmbedderInfo
-from soundx.embedders.base import Network
+from soundx.embedders.base import Layered, Network
 from soundx.embeddings.map import MapOptions, map_clips
 from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore, Shard
 from soundx.errors import SoundxError
-from soundx.labels import LabelTree
+from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.provenance import manifest_digest
 from soundx.modelling.splitting import (
     FIELD,
@@ -42,6 +42,7 @@ def calibrate_embedder(
     embedding: EmbeddingOptions,
 ) -> Iterator[Network]:
     """Make the network that an embedder needs for clips like these, where it has none yet."""
+    embedder = _layered(embedder, embedding)
     if not isinstance(embedder, Calibrated) or embedder.is_calibrated:
         return
     # never on test clips, and the same ones whatever the order of the manifest
@@ -62,7 +63,12 @@ def embed_clips(
 ) -> Iterator[tuple[Shard, dict[str, Any]]]:
     """Embed the clips that were not embedded before, shard by shard; tell what was done."""
     del embedder_networks  # the embedder reads them; here they only have to be there first
+    embedder = _layered(embedder, embedding)
     yield from embed_missing(embedding_cache, clip_manifest, waveforms, embedder, embedding, dask)
+
+
+def _layered(embedder: Embedder, embedding: EmbeddingOptions) -> Embedder:
+    return embedder.with_layers(embedding.layers) if isinstance(embedder, Layered) else embedder
 
 
 def compact_embeddings(
@@ -108,10 +114,11 @@ def build_model_input(
     check_splits(splits)
     embedded = embeddings.current
     clips = clip_manifest[["clip_id", "label", "category"]].merge(
-        splits[["clip_id", "split"]], on="clip_id", validate="one_to_one"
+        splits[["clip_id", "split", "group"]], on="clip_id", validate="one_to_one"
     )
     clips = clips[(clips["split"] != FIELD) & ~clips["clip_id"].isin(list(embedded.rejected))]
-    tree = LabelTree.build(zip(clips["label"], clips["category"], strict=True))
+    labelled = clips[clips["label"] != BACKGROUND]
+    tree = LabelTree.build(zip(labelled["label"], labelled["category"], strict=True))
     clips["n_frames"] = embedded.n_frames(clips["clip_id"])
     tables = {}
     for head, classes in tree.heads.items():
@@ -130,6 +137,12 @@ def build_model_input(
                 )
         mine["embedder"] = embedded.info.fingerprint
         tables[head] = mine.reset_index(drop=True)
+    # what is none of the labels stands beside them, with a class of its own
+    background = clips[clips["label"] == BACKGROUND].assign(
+        target=len(tree.heads[GENERAL]), weight=np.float32(1.0), embedder=embedded.info.fingerprint
+    )
+    if len(background):
+        tables[GENERAL] = pd.concat([tables[GENERAL], background], ignore_index=True)
     rows = zip(clips["clip_id"], clips["label"], clips["split"], strict=True)
     state = {"digest": manifest_digest(rows), "fingerprint": embedded.info.fingerprint}
     return tables, state

@@ -11,16 +11,15 @@ from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import model_card
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
-from soundx.embedders.base import exportable
+from soundx.embedders.base import exportable, with_layers_of
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.figures.curves import draw_training_curves
-from soundx.labels import GENERAL, LabelTree
-from soundx.modelling.heads import History, TrainingOptions, train_head
+from soundx.labels import BACKGROUND, GENERAL, LabelTree
+from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.provenance import manifest_digest, short_hashes
-from soundx.modelling.stored_frames import stored_frames
-from soundx.progress import progress_bar
+from soundx.modelling.training import clips_to_learn_from, train_by_head, train_labels
 
 logger = logging.getLogger(__name__)
 
@@ -31,67 +30,31 @@ PARITY_TOLERANCE = 1e-3
 def train_heads(
     model_input: dict[str, pd.DataFrame], embeddings: EmbeddingStore, training: TrainingOptions
 ) -> TrainedHeads:
-    """Train ``general`` and every category's head, each until its validation loss rises."""
-    import keras
-
-    general = model_input[GENERAL]
-    embedded = _embeddings_of(general, embeddings)
-    tree = LabelTree.build(zip(general["label"], general["category"], strict=True))
-    logger.info(
-        "Training %d heads on %d clips, %d frames ...",
-        len(tree.heads),
-        (general["split"] == "train").sum(),
-        general.loc[general["split"] == "train", "n_frames"].sum(),
-    )
-    models: dict[str, keras.Model] = {}
-    histories: dict[str, History] = {}
-    with progress_bar() as bar:
-        for head, classes in tree.heads.items():
-            task = bar.add_task(f"Training {head}", total=training.max_epochs)
-            tick = keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda *_, task=task: bar.advance(task)
-            )
-            table = model_input[head]
-            train, validation = (
-                stored_frames(
-                    table[table["split"] == split],
-                    embedded,
-                    frames_in_memory=training.frames_in_memory,
-                )
-                for split in ("train", "validation")
-            )
-            models[head], histories[head] = train_head(
-                train,
-                validation,
-                len(classes),
-                training,
-                callbacks=[tick],
-            )
-            epochs = len(histories[head].loss)
-            bar.update(task, total=epochs, completed=epochs)
-    for head, history in histories.items():
-        best = history.best_epoch - 1
-        logger.info(
-            "Head %s: %d classes, best epoch %d of %d, validation loss %.3f, accuracy on "
-            "frames %.3f.",
-            head,
-            len(tree.heads[head]),
-            best + 1,
-            len(history.loss),
-            history.val_loss[best],
-            history.val_accuracy[best],
-        )
-    seen = general[general["split"].isin(["train", "validation"])]
+    """Train what ``training.head`` names: one model over all labels, or one a head."""
+    table = model_input[GENERAL]
+    embedded = _embeddings_of(table, embeddings)
+    labelled = table[table["label"] != BACKGROUND]
+    tree = LabelTree.build(zip(labelled["label"], labelled["category"], strict=True))
+    learnt = clips_to_learn_from(table, training)
+    background = False
+    if training.head == "seed":
+        trained = train_by_head(model_input, embedded, tree, training)
+    else:
+        background = bool((learnt["label"] == BACKGROUND).any())
+        number = {label: index for index, label in enumerate(tree.labels)}
+        clips = learnt.assign(target=learnt["label"].map(number).fillna(len(number)).astype(int))
+        trained = train_labels(clips, embedded, len(number) + background, training)
     return TrainedHeads(
         tree=tree,
-        models=models,
+        models=trained.models,
         embedder=embedded.info,
-        histories=histories,
-        training=training.model_dump(mode="json"),
-        seen_clips=short_hashes(seen["clip_id"]),
-        clips_per_split={str(k): int(v) for k, v in general["split"].value_counts().items()},
+        histories=trained.histories,
+        training={**training.model_dump(mode="json"), **trained.chosen},
+        seen_clips=short_hashes(learnt["clip_id"]),
+        clips_per_split={str(k): int(v) for k, v in table["split"].value_counts().items()},
+        background=background,
         manifest_digest=manifest_digest(
-            zip(general["clip_id"], general["label"], general["split"], strict=True)
+            zip(table["clip_id"], table["label"], table["split"], strict=True)
         ),
     )
 
@@ -115,6 +78,7 @@ def export_heads(
     from soundx.classifier.export import export_classifier
     from soundx.classifier.parity import largest_difference
 
+    embedder = with_layers_of(embedder, heads.embedder)
     classifier = export_classifier(embedder, heads)
     validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
     paths = clip_manifest.set_index("clip_id")["path"][validation]

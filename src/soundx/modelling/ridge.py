@@ -1,0 +1,355 @@
+"""Ridge regression as a classifier: closed form, with its own honest predictions.
+
+One against the rest: least squares on targets of +1 and -1 over standardised vectors, each part
+scaled by the root of its width so that wide parts do not drown narrow ones. What a clip's score
+would be had its whole group been left out is closed form too (the block form of the
+leave-one-out formula, for example Hastie, Tibshirani & Friedman 2009, 7.10); penalty and
+temperature are chosen by those scores, so that they need no validation side. Nothing here knows
+Keras or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from soundx.audio import Float32
+
+Float64 = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+PENALTIES = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""Tried penalties, in units of the mean squared length of a standardised vector."""
+CHOOSE_CLIPS = 2500
+"""So many clips choose penalty and temperature; more would only take time."""
+DUAL_ROWS = 9000
+"""With more rows the normal equations are added up block by block instead."""
+
+_FLOOR = 0.1  # of a part's mean variance: what hardly moved must not be blown up later
+_INTERCEPT = 100.0  # squared length of a constant feature: its weight is next to free
+_WIDEST = 20.0
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Subtracts means and divides by scales, part by part.
+
+    Attributes:
+        mean: [shape=(dim,), dtype=float32].
+        scale: What to multiply with afterwards [shape=(dim,), dtype=float32].
+    """
+
+    mean: Float32
+    scale: Float32
+
+    def __call__(self, vectors: Float32) -> Float32:
+        """Return standardised vectors [shape=(n, dim)]."""
+        return np.asarray((vectors - self.mean) * self.scale, np.float32)
+
+    @classmethod
+    def of(cls, blocks: Iterator[Float32], widths: Sequence[int]) -> Standardiser:
+        """Return what standardises vectors.
+
+        Args:
+            blocks: The vectors, some at a time [shape=(n, dim)].
+            widths: Width of each part; they add up to ``dim``.
+        """
+        n = 0
+        mean: Float64 = np.zeros(sum(widths))
+        squares: Float64 = np.zeros(sum(widths))
+        for block in blocks:  # joined by the rule of Chan, Golub & LeVeque (1983)
+            away = block.mean(axis=0, dtype=np.float64) - mean
+            squares += len(block) * block.var(axis=0, dtype=np.float64)
+            squares += away**2 * (n * len(block) / (n + len(block)))
+            n += len(block)
+            mean += away * (len(block) / n)
+        variance = squares / max(n, 1)
+        scale = np.empty_like(variance)
+        first = 0
+        for width in widths:
+            part = slice(first, first + width)
+            floor = max(_FLOOR * float(variance[part].mean()), 1e-12)
+            scale[part] = 1 / np.sqrt((variance[part] + floor) * width)
+            first += width
+        return cls(mean.astype(np.float32), scale.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen by predictions of groups that were left out.
+
+    Attributes:
+        penalty: In units of the mean squared length of a standardised vector.
+        temperature: What scores are multiplied with before the softmax.
+        log_loss: Of those predictions, in nats.
+    """
+
+    penalty: float
+    temperature: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted classifier.
+
+    Attributes:
+        standardise: What is done to vectors first.
+        weights: [shape=(dim, n_classes), dtype=float32].
+        bias: [shape=(n_classes,), dtype=float32].
+        choice: Penalty and temperature.
+    """
+
+    standardise: Standardiser
+    weights: Float32
+    bias: Float32
+    choice: Choice
+
+    def logits(self, vectors: Float32) -> Float64:
+        """Return calibrated logits of vectors [shape=(n, n_classes)]."""
+        scores = self.standardise(vectors) @ self.weights + self.bias
+        return np.asarray(scores, np.float64) * self.choice.temperature
+
+
+def signs(targets: Indices, n_classes: int) -> Float32:
+    """Return +1 at each target and -1 elsewhere [shape=(n, n_classes)]."""
+    return np.where(targets[:, None] == np.arange(n_classes), 1.0, -1.0).astype(np.float32)
+
+
+def fit_ridge(
+    vectors: Float32,
+    targets: Indices,
+    groups: npt.NDArray[np.generic],
+    n_classes: int,
+    widths: Sequence[int],
+    *,
+    windows: tuple[Float32, Indices] | None = None,
+    window_weight: float = 0.25,
+    choice: Choice | None = None,
+) -> Ridge:
+    """Fit vectors that are in memory.
+
+    Args:
+        vectors: One a clip [shape=(n_clips, dim)].
+        targets: Class of each clip [shape=(n_clips,)].
+        groups: Recording of each clip [shape=(n_clips,)].
+        n_classes: Number of classes.
+        widths: Width of each part of a vector.
+        windows: Vectors of short stretches of these clips, and which clip each is of.
+        window_weight: Weight of a stretch, where a clip's is 1.
+        choice: Penalty and temperature; chosen by left-out groups unless given.
+    """
+    standardise = Standardiser.of(iter([vectors]), widths)
+    standardised = standardise(vectors)
+    choice = choice or choose(standardised, targets, groups, n_classes)
+    rows, signed = standardised, signs(targets, n_classes)
+    weights = np.ones(len(rows), np.float32)
+    if windows is not None and len(windows[0]):
+        rows = np.concatenate([rows, standardise(windows[0])])
+        signed = np.concatenate([signed, signs(targets[windows[1]], n_classes)])
+        weights = np.concatenate([weights, np.full(len(windows[0]), window_weight, np.float32)])
+    length = float(np.einsum("ij,ij->", standardised, standardised) / max(len(standardised), 1))
+    if len(rows) <= min(DUAL_ROWS, rows.shape[1]):
+        solved = _dual(rows, signed, weights, choice.penalty, length)
+    else:
+        equations = NormalEquations(rows.shape[1], n_classes)
+        equations.add(rows, signed, weights)
+        solved = equations.solve(choice.penalty, length)
+    return Ridge(standardise, *solved, choice)
+
+
+def choose(
+    standardised: Float32,
+    targets: Indices,
+    groups: npt.NDArray[np.generic],
+    n_classes: int,
+    *,
+    seed: int = 7,
+) -> Choice:
+    """Choose penalty and temperature by the log loss of groups that were left out.
+
+    Args:
+        standardised: Standardised vectors [shape=(n_clips, dim)].
+        targets: Class of each [shape=(n_clips,)].
+        groups: Group of each [shape=(n_clips,)].
+        n_classes: Number of classes.
+        seed: Draws clips where there are more than ``CHOOSE_CLIPS``.
+    """
+    if len(standardised) > CHOOSE_CLIPS:
+        some = _draw_groups(groups, CHOOSE_CLIPS, seed)
+        standardised, targets, groups = standardised[some], targets[some], groups[some]
+    kernel = np.asarray(standardised @ standardised.T, np.float64)
+    best: Choice | None = None
+    for penalty, scores in left_out_scores(kernel, signs(targets, n_classes), groups):
+        temperature, loss = fit_temperature(scores, targets)
+        if best is None or loss < best.log_loss:
+            best = Choice(penalty, temperature, loss)
+    assert best is not None
+    return best
+
+
+def left_out_scores(
+    kernel: Float64,
+    signed: Float32,
+    groups: npt.NDArray[np.generic],
+    penalties: Sequence[float] = PENALTIES,
+) -> Iterator[tuple[float, Float64]]:
+    """Yield each penalty, and what clips would score had their groups been left out.
+
+    Args:
+        kernel: Products of all pairs of standardised vectors [shape=(n, n)].
+        signed: Targets of +1 and -1 [shape=(n, n_classes)].
+        groups: Group of each; if there is only one, clips are left out one by one.
+        penalties: Penalties to try.
+
+    Yields:
+        The penalty, and scores [shape=(n, n_classes)].
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    length = float(np.trace(kernel) / len(kernel))
+    members = _members(groups)
+    for penalty in penalties:
+        system = kernel + _INTERCEPT * max(length, 1e-9)
+        system[np.diag_indices_from(system)] += penalty * max(length, 1e-9)
+        inverse = cho_solve(cho_factor(system, overwrite_a=True), np.eye(len(system)))
+        duals = inverse @ signed
+        scores = np.empty_like(duals)
+        alone = members[0]
+        scores[alone] = signed[alone] - duals[alone] / np.diag(inverse)[alone, None]
+        for group in members[1:]:
+            block = np.linalg.solve(inverse[np.ix_(group, group)], duals[group])
+            scores[group] = signed[group] - block
+        yield penalty, scores
+
+
+def _members(groups: npt.NDArray[np.generic]) -> list[Indices]:
+    """Return the clips that are alone in their group, then those of each larger group."""
+    _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(counts) == 1:
+        return [np.arange(len(groups))]
+    order = np.argsort(index, kind="stable")
+    parts = np.split(order, np.cumsum(counts)[:-1])
+    alone = [part for part in parts if len(part) == 1]
+    together = [part for part in parts if len(part) > 1]
+    return [np.concatenate(alone) if alone else np.empty(0, np.int64), *together]
+
+
+def fit_temperature(scores: Float64, targets: Indices) -> tuple[float, float]:
+    """Return the temperature that makes ``softmax(temperature * scores)`` most likely.
+
+    Args:
+        scores: [shape=(n, n_classes)].
+        targets: [shape=(n,)].
+
+    Returns:
+        The temperature, and the log loss at it, in nats.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(np.exp(log_temperature) * scores)[rows, targets].mean())
+
+    rows = np.arange(len(targets))
+    found = minimize_scalar(loss, bounds=(-1.0, np.log(_WIDEST)), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def log_softmax(logits: Float64) -> Float64:
+    """Return the logarithm of the softmax over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def softmax(logits: Float64) -> Float64:
+    """Return the softmax over the last axis."""
+    return np.asarray(np.exp(log_softmax(logits)))
+
+
+class NormalEquations:
+    """Normal equations of weighted ridge regression, added up block by block.
+
+    Args:
+        dim: Length of a vector.
+        n_classes: Number of classes.
+    """
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        # float32 sums within a block, float64 across blocks would be twice the memory: the
+        # penalty is far above what rounding does
+        self._products = np.zeros((dim + 1, dim + 1), np.float32)
+        self._answers = np.zeros((dim + 1, n_classes), np.float64)
+
+    def add(self, rows: Float32, signed: Float32, weights: Float32) -> None:
+        """Add standardised vectors, their targets of +1 and -1, and their weights."""
+        for first in range(0, len(rows), 4096):
+            some = slice(first, first + 4096)
+            root = np.sqrt(weights[some])[:, None]
+            with_one = np.concatenate([rows[some], np.ones_like(root)], axis=1) * root
+            self._products += with_one.T @ with_one
+            self._answers += with_one.T @ (signed[some] * root)
+
+    def solve(self, penalty: float, length: float) -> tuple[Float32, Float32]:
+        """Return weights [shape=(dim, n_classes)] and bias [shape=(n_classes,)].
+
+        Args:
+            penalty: In units of ``length``.
+            length: Mean squared length of a vector.
+        """
+        from scipy.linalg import solve
+
+        system = self._products
+        inside = np.arange(len(system) - 1)
+        system[inside, inside] += np.float32(penalty * length)
+        system[-1, -1] += np.float32(1e-6)
+        answers = self._answers.astype(np.float32)
+        found = solve(system, answers, assume_a="pos", overwrite_a=True, check_finite=False)
+        return np.asarray(found[:-1], np.float32), np.asarray(found[-1], np.float32)
+
+
+def _dual(
+    rows: Float32, signed: Float32, weights: Float32, penalty: float, length: float
+) -> tuple[Float32, Float32]:
+    from scipy.linalg import solve
+
+    system = np.asarray(rows @ rows.T, np.float64) + _INTERCEPT * max(length, 1e-9)
+    system[np.diag_indices_from(system)] += penalty * max(length, 1e-9) / weights
+    duals = solve(system, signed, assume_a="pos", overwrite_a=True, check_finite=False)
+    bias = _INTERCEPT * max(length, 1e-9) * duals.sum(axis=0)
+    return np.asarray(rows.T @ duals.astype(np.float32)), np.asarray(bias, np.float32)
+
+
+def _draw_groups(groups: npt.NDArray[np.generic], n_clips: int, seed: int) -> Indices:
+    """Return clips of whole groups drawn at random, about so many."""
+    names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    taken = order[: max(2, int(np.searchsorted(np.cumsum(counts[order]), n_clips)))]
+    chosen = np.flatnonzero(np.isin(index, taken))
+    return chosen[: 2 * n_clips]
+
+
+Blocks = Callable[[], Iterator[tuple[Float32, Indices, Float32]]]
+"""Returns vectors, targets and weights, some at a time, from the beginning."""
+
+
+def fit_ridge_in_blocks(
+    blocks: Blocks, n_classes: int, widths: Sequence[int], choice: Choice, length: float,
+    standardise: Standardiser,
+) -> Ridge:  # fmt: skip
+    """Fit more vectors than are held at a time; penalty and temperature are given.
+
+    Args:
+        blocks: The vectors.
+        n_classes: Number of classes.
+        widths: Width of each part of a vector.
+        choice: Penalty and temperature, chosen on some of them.
+        length: Mean squared length of a standardised vector.
+        standardise: What is done to vectors first.
+    """
+    equations = NormalEquations(sum(widths), n_classes)
+    for vectors, targets, weights in blocks():
+        equations.add(standardise(vectors), signs(targets, n_classes), weights)
+    return Ridge(standardise, *equations.solve(choice.penalty, length), choice)

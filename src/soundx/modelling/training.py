@@ -1,0 +1,264 @@
+"""Train what ``training.head`` names on stored frames, whatever their number."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from soundx.audio import Float32
+from soundx.embedders.base import Part
+from soundx.embeddings.store import EmbeddingSet
+from soundx.errors import SoundxError
+from soundx.labels import LabelTree
+from soundx.modelling.heads import Frames, History, TrainingOptions, train_head
+from soundx.modelling.joint import LABELS
+from soundx.modelling.pooling import pool_frames_layer, pooled_widths
+from soundx.modelling.ridge import (
+    CHOOSE_CLIPS,
+    Ridge,
+    Standardiser,
+    choose,
+    fit_ridge,
+    fit_ridge_in_blocks,
+)
+from soundx.modelling.stored_frames import stored_frames
+from soundx.modelling.vectors import all_vectors, vector_blocks
+from soundx.progress import counted, progress_bar, track
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+Indices = npt.NDArray[np.int64]
+
+VECTORS_IN_MEMORY = 20_000
+"""Clips whose pooled vectors are held at once: some 500 MB of YAMNet's."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        models: Keras models by name; see ``TrainedHeads``.
+        histories: Training curves by model.
+        chosen: What was chosen on the way, for the model card.
+    """
+
+    models: Mapping[str, keras.Model]
+    histories: Mapping[str, History]
+    chosen: Mapping[str, Any]
+
+
+def train_labels(
+    clips: pd.DataFrame, embedded: EmbeddingSet, n_classes: int, options: TrainingOptions
+) -> Trained:
+    """Train one model over all labels on pooled frames: ``ridge`` or ``dense``.
+
+    Args:
+        clips: ``clip_id``, ``target``, ``group`` and ``split`` of the clips to learn from.
+        embedded: Their frames.
+        n_classes: Number of classes.
+        options: How.
+    """
+    if options.head == "dense":
+        return _train_dense(clips, embedded, n_classes, options)
+    ridge = _fit(clips, embedded, n_classes, options)
+    logger.info(
+        "Ridge: penalty %.2g, temperature %.1f; log loss of recordings left out %.3f.",
+        ridge.choice.penalty,
+        ridge.choice.temperature,
+        ridge.choice.log_loss,
+    )
+    model = ridge_model(ridge, embedded.info.parts)
+    return Trained({LABELS: model}, {}, asdict(ridge.choice))
+
+
+def _fit(
+    clips: pd.DataFrame, embedded: EmbeddingSet, n_classes: int, options: TrainingOptions
+) -> Ridge:
+    ids = clips["clip_id"].tolist()
+    targets = clips["target"].to_numpy(np.int64)
+    groups = clips["group"].to_numpy()
+    widths = pooled_widths(embedded.info.parts)
+    settings = {"windows_per_clip": options.windows_per_clip, "seed": options.seed}
+    if len(clips) <= VECTORS_IN_MEMORY:
+        vectors = all_vectors(embedded, ids, **settings)
+        return fit_ridge(
+            vectors.whole,
+            targets,
+            groups,
+            n_classes,
+            widths,
+            windows=(vectors.windows, vectors.owners),
+            window_weight=options.window_weight,
+        )
+    some = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[:CHOOSE_CLIPS])
+    chosen = all_vectors(embedded, [ids[i] for i in some]).whole
+    standardise = Standardiser.of(iter([chosen]), widths)
+    standardised = standardise(chosen)
+    choice = choose(standardised, targets[some], groups[some], n_classes)
+    length = float(np.einsum("ij,ij->", standardised, standardised) / len(standardised))
+
+    def blocks() -> Iterator[tuple[Float32, Indices, Float32]]:
+        read = vector_blocks(embedded, ids, **settings)
+        for block in track(read, description="Training labels"):
+            yield (
+                np.concatenate([block.whole, block.windows]),
+                targets[np.concatenate([block.clips, block.owners])],
+                np.repeat(
+                    np.array([1.0, options.window_weight], np.float32),
+                    [len(block.clips), len(block.owners)],
+                ),
+            )
+
+    return fit_ridge_in_blocks(blocks, n_classes, widths, choice, length, standardise)
+
+
+def ridge_model(ridge: Ridge, parts: Sequence[Part]) -> keras.Sequential:
+    """Return a fitted ridge as a Keras model, frames of clips to calibrated logits."""
+    import keras
+
+    dim, n_classes = ridge.weights.shape
+    model = keras.Sequential(
+        [
+            keras.Input((None, sum(part.width for part in parts)), name="frames"),
+            pool_frames_layer()([asdict(part) for part in parts], name="pool"),
+            keras.layers.Normalization(
+                mean=ridge.standardise.mean,
+                variance=1.0 / np.square(ridge.standardise.scale, dtype=np.float64),
+                name="standardise",
+            ),
+            keras.layers.Dense(n_classes, name="logits"),
+        ]
+    )
+    temperature = np.float32(ridge.choice.temperature)
+    model.layers[-1].set_weights([ridge.weights * temperature, ridge.bias * temperature])
+    assert model.layers[-1].kernel.shape == (dim, n_classes)
+    return model
+
+
+def _train_dense(
+    clips: pd.DataFrame, embedded: EmbeddingSet, n_classes: int, options: TrainingOptions
+) -> Trained:
+    """Train two dense layers on pooled vectors, stopped by validation."""
+    import keras
+
+    parts = embedded.info.parts
+    standardise = None
+    sides = {}
+    for side in ("train", "validation"):
+        mine = clips[clips["split"] == side]
+        per_clip = options.windows_per_clip if side == "train" else 0
+        found = all_vectors(
+            embedded, mine["clip_id"].tolist(), windows_per_clip=per_clip, seed=options.seed
+        )
+        if standardise is None:
+            standardise = Standardiser.of(iter([found.whole]), pooled_widths(parts))
+        targets = mine["target"].to_numpy(np.int64)
+        weights = mine["weight"].to_numpy(np.float32)
+        vectors = standardise(np.concatenate([found.whole, found.windows]))
+        sides[side] = Frames(
+            # of unit size each: what descent is used to
+            vectors * np.float32(np.sqrt(vectors.shape[1] / len(pooled_widths(parts)))),
+            np.concatenate([targets, targets[found.owners]]),
+            np.concatenate([weights, options.window_weight * weights[found.owners]]),
+        )
+    with progress_bar() as bar:
+        head, history = _with_bar(bar, "labels", sides, n_classes, options)
+    assert standardise is not None
+    size = float(np.sqrt(sum(pooled_widths(parts)) / len(pooled_widths(parts))))
+    model = keras.Sequential(
+        [
+            keras.Input((None, sum(part.width for part in parts)), name="frames"),
+            pool_frames_layer()([asdict(part) for part in parts], name="pool"),
+            keras.layers.Normalization(
+                mean=standardise.mean,
+                variance=1.0 / np.square(standardise.scale * size, dtype=np.float64),
+                name="scale",
+            ),
+            *head.layers,
+        ]
+    )
+    return Trained({LABELS: model}, {LABELS: history}, {})
+
+
+def train_by_head(
+    tables: Mapping[str, pd.DataFrame],
+    embedded: EmbeddingSet,
+    tree: LabelTree,
+    options: TrainingOptions,
+) -> Trained:
+    """Train ``general`` and every category's head on single frames, as the seed did.
+
+    Args:
+        tables: The clips of each head: ``clip_id``, ``split``, ``target``, ``weight``.
+        embedded: Their frames; of parts the first alone is used.
+        tree: Labels and categories.
+        options: How.
+    """
+    width = embedded.info.parts[0].width
+    models: dict[str, keras.Model] = {}
+    histories: dict[str, History] = {}
+    with progress_bar() as bar:
+        for head, classes in tree.heads.items():
+            table = tables[head]
+            sides = {
+                side: stored_frames(
+                    table[table["split"] == side],
+                    embedded,
+                    frames_in_memory=options.frames_in_memory,
+                    width=width,
+                )
+                for side in ("train", "validation")
+            }
+            models[head], histories[head] = _with_bar(bar, head, sides, len(classes), options)
+    return Trained(models, histories, {})
+
+
+def _with_bar(
+    bar: Any, name: str, sides: Mapping[str, Any], n_classes: int, options: TrainingOptions
+) -> tuple[keras.Sequential, History]:
+    import keras
+
+    task = bar.add_task(f"Training {name}", total=options.max_epochs)
+    tick = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: bar.advance(task))
+    head, history = train_head(
+        sides["train"], sides["validation"], n_classes, options, callbacks=[tick]
+    )
+    epochs = len(history.loss)
+    bar.update(task, total=epochs, completed=epochs)
+    best = history.best_epoch - 1
+    logger.info(
+        "Head %s: %d classes, best epoch %d of %d, validation loss %.3f, accuracy %.3f.",
+        name,
+        n_classes,
+        best + 1,
+        epochs,
+        history.val_loss[best],
+        history.val_accuracy[best],
+    )
+    return head, history
+
+
+def clips_to_learn_from(table: pd.DataFrame, options: TrainingOptions) -> pd.DataFrame:
+    """Return the rows that a head learns from: what validation is for depends on the head.
+
+    Raises:
+        SoundxError: There are none.
+    """
+    sides = ["train", "validation"]
+    if options.refit == "all":
+        sides.append("test")
+    learnt = table[table["split"].isin(sides)]
+    if not len(learnt):
+        raise SoundxError("There is no clip to learn from.")
+    logger.info("Training (%s) on %s ...", options.head, counted(len(learnt), "clip"))
+    return learnt
