@@ -3,7 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-DEFAULT = ("ingestion", "preprocessing", "training", "evaluation")
+DEFAULT = ("ingestion", "preprocessing", "cross_validation", "training", "evaluation")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 
-def draw_reliability(bins: pd.DataFrame) -> Any:
+def draw_reliability(bins: pd.DataFrame, *, before: pd.DataFrame | None = None) -> Any:
     """Draw how often the model was right against how sure it was.
 
     Args:
         bins: As ``soundx.metrics.reliability_table`` returns them.
+        before: The same without calibration, drawn pale beside them.
 
     Returns:
         A Plotly figure; bars are 95 % intervals.
@@ -37,6 +38,14 @@ def draw_reliability(bins: pd.DataFrame) -> Any:
             ),
         ]
     )  # fmt: skip
+    if before is not None:
+        pale = before[before["n_clips"] > 0]
+        figure.add_trace(
+            go.Scatter(
+                x=pale["confidence"], y=pale["accuracy"], mode="markers+lines",
+                line={"color": "#c9ced6"}, name="before calibration", hoverinfo="skip",
+            )
+        )  # fmt: skip
     figure.update_layout(
         height=420, template="plotly_white", showlegend=False,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},

@@ -1,0 +1,85 @@
+"""Not knowing: when the answer is ``unknown`` rather than a label.
+
+A label is only given where its probability reaches the label's threshold and no less than
+background's. Thresholds are chosen on predictions of recordings that were left out, such that
+of the answers that are given the wanted share is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+Probabilities = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+UNKNOWN = "unknown"
+
+
+class RejectionOptions(BaseModel):
+    """How sure an answer has to be.
+
+    Attributes:
+        precision: Share of a label's answers that are to be right.
+        at_least: No threshold lies below this probability.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: float = Field(0.9, gt=0, le=1)
+    at_least: float = Field(0.5, ge=0, lt=1)
+
+
+def choose_thresholds(
+    probabilities: Probabilities, targets: Indices, n_labels: int, options: RejectionOptions
+) -> npt.NDArray[np.float64]:
+    """Choose the lowest threshold of each label that gives the wanted precision.
+
+    Args:
+        probabilities: Of labels, and of background after them where that was learnt, for
+            clips that were left out [shape=(n_clips, n_labels or n_labels + 1)].
+        targets: True label of each; ``n_labels`` for background [shape=(n_clips,)].
+        n_labels: Number of labels.
+        options: How sure.
+
+    Returns:
+        Thresholds [shape=(n_labels,)]; 1 where no threshold gives that precision.
+    """
+    guess = probabilities.argmax(axis=1)
+    thresholds = np.full(n_labels, options.at_least)
+    for label in range(n_labels):
+        said = np.flatnonzero(guess == label)
+        if not len(said):
+            continue
+        order = said[np.argsort(-probabilities[said, label], kind="stable")]
+        right = np.cumsum(targets[order] == label)
+        good = right >= options.precision * np.arange(1, len(order) + 1)
+        if good.all():
+            continue
+        if not good.any():
+            thresholds[label] = 1.0
+            continue
+        # above the best answer after which precision is no longer reached
+        last = int(np.flatnonzero(good).max())
+        found = probabilities[order[last], label]
+        thresholds[label] = max(options.at_least, float(found))
+    return thresholds
+
+
+def answers(
+    probabilities: Probabilities, thresholds: Sequence[float] | npt.NDArray[np.float64]
+) -> Indices:
+    """Return the label of each answer, -1 where it is unknown.
+
+    Args:
+        probabilities: Of labels, and of background after them where that was learnt
+            [shape=(n_clips, n_labels or n_labels + 1)].
+        thresholds: [shape=(n_labels,)].
+    """
+    guess = probabilities.argmax(axis=1)
+    limits = np.append(np.asarray(thresholds, np.float64), np.inf)
+    sure = probabilities.max(axis=1) >= limits[np.minimum(guess, len(limits) - 1)]
+    return np.where(sure & (guess < len(limits) - 1), guess, -1)
