@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 
-from soundx.progress import PROGRESS_FILE, tell_progress, track
+import pytest
+
+from soundx.progress import PROGRESS_FILE, counted, tell_progress, track
 
 
 def test_progress_is_told_to_another_process(tmp_path, monkeypatch):
@@ -17,3 +19,17 @@ def test_progress_is_told_to_another_process(tmp_path, monkeypatch):
         "nodes_done": 1,
         "nodes": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("n", "nouns", "said"),
+    [
+        (0, ("file",), "0 files"),
+        (1, ("file",), "1 file"),
+        (1234, ("file",), "1,234 files"),
+        (1, ("category", "categories"), "1 category"),
+        (2, ("category", "categories"), "2 categories"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(n, nouns, said):
+    assert counted(n, *nouns) == said

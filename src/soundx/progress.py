@@ -1,4 +1,4 @@
-"""Progress bars for long work.
+"""Progress bars for long work, and counts in words.
 
 Where ``SOUNDX_PROGRESS`` names a file, a run also tells its progress there, for those who
 watch it from another process.
@@ -96,3 +96,12 @@ def track(items: Iterable[Item], *, description: str, total: int | None = None) 
     """Yield items while a progress bar counts them."""
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
+
+
+def counted(n: int, singular: str, plural: str | None = None) -> str:
+    """Return a count with its noun, as a person writes it.
+
+    >>> counted(1, "file"), counted(1234, "file"), counted(2, "category", "categories")
+    ('1 file', '1,234 files', '2 categories')
+    """
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
