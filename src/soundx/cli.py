@@ -17,6 +17,7 @@ from kedro.utils import find_kedro_project
 
 from soundx.errors import DryRunDone, find_soundx_error
 from soundx.running.messages import message_for_people
+from soundx.running.quiet import greetings_withheld
 from soundx.storage.s3 import plain_errors
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _for_people(command: Any) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         _check_configuration(kwargs.get("conf_source"))
         _check_pipelines(kwargs.get("pipelines") or [])
-        with _plain():
+        with _plain(), greetings_withheld():
             return command(*args, **kwargs)
 
     return wrapped
