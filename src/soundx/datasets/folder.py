@@ -44,5 +44,10 @@ class FolderDataset(AbstractDataset[Saved, Loaded]):
         self._folder = open_folder(path, credentials=credentials, fs_args=fs_args)
         self.metadata = metadata
 
+    @property
+    def folder(self) -> Folder:
+        """The folder."""
+        return self._folder
+
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._folder)}

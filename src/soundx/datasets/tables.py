@@ -25,6 +25,11 @@ class WholeWrites:
 
     _protocol: str
     _filepath: PurePosixPath
+    _fs: Any
+
+    def read_bytes(self) -> bytes:
+        """Return the file as it is."""
+        return bytes(self._fs.cat_file(str(self._filepath)))
 
     def save(self, data: Any) -> None:
         """Save the data; the file is the old one or the new one, never half of one."""

@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 from kedro.io import DataCatalog
 
+from soundx.datasets.where import where
 from soundx.running.catalog import open_catalog
 from soundx.running.messages import message_for_people
 
@@ -91,11 +92,10 @@ def _state_of_conf(root: Path) -> tuple[tuple[str, int], ...]:
 
 def _state(dataset: Any) -> object:
     """Return what changes when a dataset's files do; something new each time if unknown."""
-    folder = getattr(dataset, "_folder", None)
-    path = str(folder) if folder is not None else str(getattr(dataset, "_filepath", ""))
-    local = Path(path)
-    if not local.exists():
+    path = where(dataset)
+    if path is None or not Path(path).exists():
         return uuid.uuid4().hex
+    local = Path(path)
     if local.is_file():
         return (path, local.stat().st_mtime_ns, local.stat().st_size)
     entries = sorted(local.iterdir())
