@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import GENERAL, LabelTree
 
 JOINT_MODEL = "soundx.tflite"
@@ -39,8 +39,8 @@ class Classifier:
         missing = {JOINT_MODEL, LABELS} - files.keys()
         if missing:
             raise SoundxError(
-                f"The classifier is not whole: {', '.join(sorted(missing))} missing. "
-                "Run: kedro run --pipelines=training"
+                f"The classifier is not whole: {', '.join(sorted(missing))} missing.",
+                remedy=Remedy.TRAIN,
             )
         self.files = dict(files)
         self._interpreters: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from soundx.clips.mirror import MirrorJob, mirror, print_plan
 from soundx.clips.raw import RawClips
 from soundx.clips.source import ClipSource, FolderSource
 from soundx.datasets.previews import first_of_each_label, preview_clips
-from soundx.errors import DryRunDone, SoundxError
+from soundx.errors import DryRunDone, Setting, SoundxError
 from soundx.storage.folder import user_cache
 
 logger = logging.getLogger(__name__)
@@ -160,5 +160,6 @@ def _check_apart(source: Path, root: Path) -> None:
     if source == root or source in root.parents or root in source.parents:
         raise SoundxError(
             f"The source {source} and the mirror {root} lie inside each other. Give another "
-            "--params=data_root=DIR, or leave the source out to use the clips where they are."
+            "data_root, or leave the source out to use the clips where they are.",
+            remedy=Setting("data_root", "DIR"),
         )

@@ -24,11 +24,11 @@ from soundx.datasets.previews import preview_table
 from soundx.embedders import Embedder, EmbedderInfo, load_embedder
 from soundx.embeddings.filling import EmbeddingJob, fill
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
-from soundx.storage.s3 import plain_errors
+from soundx.storage.s3 import explained_errors
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +106,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
 
     def load(self) -> TrainedHeads:
         if not self._exists():
-            raise SoundxError(
-                f"There are no trained heads in {self._folder}. Run: kedro run --pipelines=training"
-            )
+            raise SoundxError(f"There are no trained heads in {self._folder}.", remedy=Remedy.TRAIN)
         import keras
 
         index = self._folder.read_json(self._INDEX)
@@ -172,9 +170,7 @@ class ClassifierDataset(FolderDataset[Classifier, Classifier]):
 
     def load(self) -> Classifier:
         if not self._exists():
-            raise SoundxError(
-                f"There is no classifier in {self._folder}. Run: kedro run --pipelines=training"
-            )
+            raise SoundxError(f"There is no classifier in {self._folder}.", remedy=Remedy.TRAIN)
         return Classifier(self._folder.read_files())
 
     def save(self, data: Classifier) -> None:
@@ -215,7 +211,7 @@ class ReleasesDataset(FolderDataset[Release, Releases]):
         return Releases(self._folder)
 
     def save(self, data: Release) -> None:
-        with plain_errors(str(self._folder)):
+        with explained_errors(str(self._folder)):
             comparison = self.load().publish(data)
         logger.info("Published to %s. %s", self._folder, comparison)
 

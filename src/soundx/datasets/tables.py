@@ -16,7 +16,7 @@ from kedro_datasets.text import TextDataset as _TextDataset
 
 from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table, without_marks
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import whole_file
 
 
@@ -88,8 +88,7 @@ class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.
         names = self._names()
         if not names:
             raise SoundxError(
-                f"There is no model input in {self._folder} yet. "
-                "Run: kedro run --pipelines=preprocessing"
+                f"There is no model input in {self._folder} yet.", remedy=Remedy.PREPROCESS
             )
         tables = {}
         for name in names:

@@ -28,7 +28,7 @@ from soundx.embedders.network import (
     load_saved_model,
 )
 from soundx.embedders.weights import DEFAULT_HANDLE, hash_saved_model, locate
-from soundx.errors import EmbedderUnavailableError, SoundxError
+from soundx.errors import EmbedderUnavailableError, Remedy, SoundxError
 from soundx.storage.folder import Folder, user_cache, whole_file
 
 if TYPE_CHECKING:
@@ -197,8 +197,7 @@ class YamnetInt8Embedder(YamnetEmbedder):
     def _network_content(self) -> bytes:
         if self._quantised is None:
             raise SoundxError(
-                "YAMNet-int8 has to be calibrated on clips first: kedro run does it in "
-                "preprocessing."
+                "YAMNet-int8 has to be calibrated on clips first.", remedy=Remedy.PREPROCESS
             )
         return self._quantised
 

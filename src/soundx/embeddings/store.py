@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from soundx.embedders.base import EmbedderInfo
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import Folder
 
 Float32 = npt.NDArray[np.float32]
@@ -327,8 +327,8 @@ class EmbeddingSet:
         if len(missing):
             raise SoundxError(
                 f"{len(missing)} clips have no embeddings by {self.info.name} in {self.folder}, "
-                f"for example {clip_ids[missing[0]][:12]}... "
-                "Run: kedro run --pipelines=preprocessing"
+                f"for example {clip_ids[missing[0]][:12]}...",
+                remedy=Remedy.PREPROCESS,
             )
         return places
 
@@ -499,8 +499,7 @@ class EmbeddingStore:
         """
         if not self.folder.exists(_CURRENT):
             raise SoundxError(
-                f"There are no embeddings in {self.folder} yet. "
-                "Run: kedro run --pipelines=preprocessing"
+                f"There are no embeddings in {self.folder} yet.", remedy=Remedy.PREPROCESS
             )
         return self.of(EmbedderInfo(**self.folder.read_json(_CURRENT)))
 

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ def check_splits(splits: pd.DataFrame) -> None:
         raise SoundxError(
             f"{len(torn)} groups stand on two sides of the split: {examples}. Clips of one "
             "recording must stay together: mend 'group' or 'fold' in metadata.csv, or split "
-            "by hash (--params=splits.by=hash)."
+            "by hash.",
+            remedy=Setting("splits.by", "hash"),
         )
     empty = [side for side in SPLITS if not (splits["split"] == side).any()]
     if empty:
@@ -121,7 +122,8 @@ def _by_fold(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
     if folds.isna().any():
         raise SoundxError(
             f"splits.by is 'fold', but {int(folds.isna().sum())} of {len(clips)} clips have no "
-            "fold. Give every clip one in metadata.csv, or use --params=splits.by=hash."
+            "fold. Give every clip one in metadata.csv, or split by hash.",
+            remedy=Setting("splits.by", "hash"),
         )
     sides = pd.Series("train", index=clips.index, dtype="str")
     sides[folds.isin(options.validation_folds)] = "validation"
