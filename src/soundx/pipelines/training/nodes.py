@@ -13,14 +13,14 @@ from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import exportable
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.figures.curves import draw_training_curves
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.heads import History, TrainingOptions, train_head
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.provenance import manifest_digest, short_hashes
 from soundx.modelling.stored_frames import stored_frames
-from soundx.progress import progress_bar
+from soundx.progress import counted, progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +38,10 @@ def train_heads(
     embedded = _embeddings_of(general, embeddings)
     tree = LabelTree.build(zip(general["label"], general["category"], strict=True))
     logger.info(
-        "Training %d heads on %d clips, %d frames ...",
-        len(tree.heads),
-        (general["split"] == "train").sum(),
-        general.loc[general["split"] == "train", "n_frames"].sum(),
+        "Training %s on %s, %s ...",
+        counted(len(tree.heads), "head"),
+        counted((general["split"] == "train").sum(), "clip"),
+        counted(general.loc[general["split"] == "train", "n_frames"].sum(), "frame"),
     )
     models: dict[str, keras.Model] = {}
     histories: dict[str, History] = {}
@@ -72,10 +72,9 @@ def train_heads(
     for head, history in histories.items():
         best = history.best_epoch - 1
         logger.info(
-            "Head %s: %d classes, best epoch %d of %d, validation loss %.3f, accuracy on "
-            "frames %.3f.",
+            "Head %s: %s, best epoch %d of %d, validation loss %.3f, accuracy on frames %.3f.",
             head,
-            len(tree.heads[head]),
+            counted(len(tree.heads[head]), "class", "classes"),
             best + 1,
             len(history.loss),
             history.val_loss[best],
@@ -121,7 +120,9 @@ def export_heads(
     heard = [waveforms[path]() for path in paths]
     clips = list(zip(heard, exportable(embedder).shipped.embed(heard), strict=True))
     difference = largest_difference(classifier, heads, clips)
-    logger.info("TFLite and Keras differ by %.1e at most on %d clips.", difference, len(clips))
+    logger.info(
+        "TFLite and Keras differ by %.1e at most on %s.", difference, counted(len(clips), "clip")
+    )
     if not difference <= PARITY_TOLERANCE:
         raise SoundxError(
             f"The exported model strays by {difference:.4f} from the heads it was made of "
@@ -148,6 +149,7 @@ def _embeddings_of(table: pd.DataFrame, embeddings: EmbeddingStore) -> Embedding
     if current.info.fingerprint != wanted:
         raise SoundxError(
             f"The model input was made with {wanted}, but the newest embeddings are by "
-            f"{current.info.fingerprint}. Run: kedro run --pipelines=preprocessing,training"
+            f"{current.info.fingerprint}.",
+            remedy=Remedy.PREPROCESS_AND_TRAIN,
         )
     return current
