@@ -17,7 +17,8 @@ from kedro.utils import find_kedro_project
 
 from soundx.errors import DryRunDone, find_soundx_error
 from soundx.running.messages import message_for_people
-from soundx.storage.s3 import plain_errors
+from soundx.running.quiet import greetings_withheld
+from soundx.storage.s3 import explained_errors
 
 if TYPE_CHECKING:
     from kedro.framework.startup import ProjectMetadata
@@ -66,7 +67,7 @@ def _check_configuration(source: str | None) -> None:
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
+def _one_message(env: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -74,7 +75,7 @@ def _plain() -> Iterator[None]:
         if isinstance(done, DryRunDone):
             click.echo(str(done))
             return
-        message = message_for_people(error)
+        message = message_for_people(error, env)
         if message is None:
             raise
         raise click.ClickException(message) from None
@@ -85,7 +86,7 @@ def _for_people(command: Any) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         _check_configuration(kwargs.get("conf_source"))
         _check_pipelines(kwargs.get("pipelines") or [])
-        with _plain():
+        with _one_message(kwargs.get("env")), greetings_withheld():
             return command(*args, **kwargs)
 
     return wrapped
@@ -163,9 +164,9 @@ def list_releases(env: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    with _plain():
+    with _one_message(env):
         releases = _releases(env)
-        with plain_errors(str(releases.folder)):
+        with explained_errors(str(releases.folder)):
             latest, versions = releases.latest, [releases.describe(v) for v in releases]
     if not versions:
         click.echo(f"Nothing was published to {releases.folder} yet: make publish")
@@ -191,8 +192,8 @@ def list_releases(env: str) -> None:
 @_env_option
 def rollback(version: str, env: str) -> None:
     """Make an older release the latest again; nothing is deleted."""
-    with _plain():
+    with _one_message(env):
         releases = _releases(env)
-        with plain_errors(str(releases.folder)):
+        with explained_errors(str(releases.folder)):
             releases.rollback(version)
     click.echo(f"{releases.folder}: latest is {version}.")

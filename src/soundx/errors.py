@@ -1,14 +1,56 @@
 """The errors a person at the keyboard is meant to read.
 
-Every one says what was found, where, and what to do next; the command line prints
-them without a traceback.
+Every one says what was found and where, and may name what mends it, in the words of the
+domain. Which command that is, :mod:`soundx.running.messages` knows alone.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Remedy(Enum):
+    """What has to be done before what failed can be done."""
+
+    BRING_CLIPS = "give the project clips"
+    GET_YAMNET = "get YAMNet's weights, or do without"
+    RUN = "go all the way, from clips to an evaluated model"
+    INGEST = "look at the clips again"
+    INGEST_AND_PREPROCESS = "look at the clips and embed them again"
+    PREPROCESS = "embed the clips"
+    PREPROCESS_AND_TRAIN = "embed and split the clips, and learn from them"
+    TRAIN = "train a model"
+    TRAIN_AND_EVALUATE = "train a model and evaluate it"
+    EVALUATE = "evaluate the model"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A remedy: another value for a parameter.
+
+    Args:
+        name: Its dotted name, ``splits.by``.
+        value: The value, or capitals that stand for it (``DIR``).
+    """
+
+    name: str
+    value: str
+
 
 class SoundxError(Exception):
-    """Root of all errors that soundx raises on purpose."""
+    """Root of all errors that soundx raises on purpose.
+
+    Args:
+        message: What was found, and where.
+        remedy: What mends it, where that is something soundx does; of several settings any.
+    """
+
+    def __init__(
+        self, message: str = "", *, remedy: Remedy | Setting | tuple[Setting, ...] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class AudioError(SoundxError):
@@ -16,7 +58,7 @@ class AudioError(SoundxError):
 
 
 class EmbedderUnavailableError(SoundxError):
-    """An embedder's weights cannot be had; the message names the ways out."""
+    """An embedder's weights cannot be had."""
 
 
 class DryRunDone(SoundxError):  # noqa: N818  no error: the run ends here on purpose
@@ -26,7 +68,7 @@ class DryRunDone(SoundxError):  # noqa: N818  no error: the run ends here on pur
 def find_soundx_error(error: BaseException | None) -> SoundxError | None:
     """Return the first ``SoundxError`` in an exception's chain of causes, or None.
 
-    Kedro wraps what a dataset raises; this looks behind the wrapping.
+    What reads and writes data wraps what is raised inside it; this looks behind the wrapping.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

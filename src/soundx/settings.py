@@ -2,8 +2,7 @@
 
 import warnings
 
-from omegaconf.resolvers import oc
-
+from soundx.running.catalog import LOADER_ARGS
 from soundx.running.hooks import ProgressHooks, S3Hooks, SummaryHooks
 from soundx.running.tracking import tracking_hooks
 
@@ -15,9 +14,4 @@ HOOKS = (S3Hooks(), ProgressHooks(), SummaryHooks(), *tracking_hooks())
 # ours where it is wanted
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro_mlflow", "kedro-mlflow")
 
-CONFIG_LOADER_ARGS = {
-    "base_env": "base",
-    "default_run_env": "local",
-    # SOUNDX_YAMNET is read in the catalog
-    "custom_resolvers": {"oc.env": oc.env},
-}
+CONFIG_LOADER_ARGS = LOADER_ARGS

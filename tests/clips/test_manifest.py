@@ -9,7 +9,7 @@ import pytest
 from soundx.audio.decoding import inspect_clip
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions, scan_clips
 from soundx.clips.raw import RawClips
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 
 OPTIONS = IngestionOptions()
 
@@ -137,8 +137,9 @@ def test_lengths_can_be_limited(write_clip, tmp_path):
 
 
 def test_an_empty_folder_says_how_to_begin(tmp_path):
-    with pytest.raises(SoundxError, match="--env=demo"):
+    with pytest.raises(SoundxError, match="no clips") as caught:
         scan(tmp_path)
+    assert caught.value.remedy is Remedy.BRING_CLIPS
 
 
 def test_nothing_usable_says_why(tmp_path):

@@ -6,7 +6,7 @@ from kedro.io import DatasetError
 
 from soundx.datasets.models import KerasHeadsDataset
 from soundx.datasets.tables import CSVDataset, JSONDataset, ParquetDataset, TableFolderDataset
-from soundx.errors import find_soundx_error
+from soundx.running.messages import message_for_people
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_what_is_not_there_says_what_to_run(tmp_path):
     for dataset in (TableFolderDataset, KerasHeadsDataset):
         with pytest.raises(DatasetError) as caught:
             dataset(path=str(tmp_path / "none")).load()
-        assert "kedro run --pipelines=" in str(find_soundx_error(caught.value))
+        assert "kedro run --pipelines=" in message_for_people(caught.value)

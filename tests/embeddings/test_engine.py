@@ -72,7 +72,7 @@ def test_pieces_end_where_a_piece_may_end(tmp_path, rng):
 
 def test_a_clip_that_cannot_be_decoded_any_more_says_what_to_run(clips):
     clips[1].waveform.path.write_bytes(b"RIFF")
-    with pytest.raises(SoundxError, match=r"1\.wav could be decoded before.*ingestion"):
+    with pytest.raises(SoundxError, match=r"1\.wav could be decoded before"):
         list(embed_clips(clips, load_embedder("logmel")))
     clips[2].waveform.path.unlink()
     with pytest.raises(SoundxError, match=r"2\.wav could be decoded before"):

@@ -8,7 +8,7 @@ import pytest
 from soundx.embedders import EmbedderInfo
 from soundx.embeddings import store
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import Folder
 
 INFO = EmbedderInfo("test", "test-1", 4, 0.96, 0.48)
@@ -87,8 +87,9 @@ def test_every_frame_comes_once_however_they_are_drawn(folder, rng, monkeypatch)
 
 
 def test_a_missing_clip_says_what_to_run(folder):
-    with pytest.raises(SoundxError, match="kedro run --pipelines=preprocessing"):
+    with pytest.raises(SoundxError, match="1 clips have no embeddings") as caught:
         EmbeddingStore(folder).of(INFO).frames(["nope"])
+    assert caught.value.remedy is Remedy.PREPROCESS
     with pytest.raises(SoundxError, match="no embeddings"):
         _ = EmbeddingStore(folder).current
 

@@ -13,7 +13,7 @@ import pytest
 from soundx.classifier.releases import Releases
 from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
-from soundx.storage.s3 import plain_errors
+from soundx.storage.s3 import explained_errors
 from tests.classifier.test_releases import make_release
 from tests.conftest import ROOT
 
@@ -60,7 +60,7 @@ def test_what_arrives_damaged_leaves_the_old_latest(fill, proxy):
         return "forbidden" if method == "PUT" and "v2/soundx.tflite" in path else None
 
     proxy.decide = lose
-    with pytest.raises(SoundxError, match="may not do that"), plain_errors("s3://releases"):
+    with pytest.raises(SoundxError, match="may not do that"), explained_errors("s3://releases"):
         releases.publish(make_release("v2"))
     proxy.decide = lambda method, path: None
     assert releases.load().version == "v1"

@@ -27,6 +27,7 @@ def project_at(monkeypatch, tmp_path) -> Callable[[Path], Path]:
         (root / "conf/local").mkdir(parents=True)
         for env in ("base", "demo"):
             (root / "conf" / env).symlink_to(ROOT / "conf" / env)
+        (root / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
         settings = f"data_root: {data_root}\nreleases: {tmp_path}/releases\n"
         (root / "conf/local/globals.yml").write_text(settings)
         monkeypatch.chdir(root)

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from soundx.running.catalog import open_catalog, read_parameters
 from soundx.viewer.model import mix, timeline
-from soundx.viewer.project import plain
+from soundx.viewer.project import escaped
 from tests.conftest import ROOT
 from tests.viewer.conftest import open_page
 
@@ -70,7 +70,7 @@ def test_an_empty_project_says_how_to_begin(name, project_at, tmp_path):
     commands = " ".join(code.value for code in page.code)
     assert "kedro run" in commands
     if name in ("home", "dataset"):
-        assert "make run" in commands
+        assert "--env=demo" in commands
         assert "--env=s3" in commands
 
 
@@ -221,7 +221,7 @@ def test_a_timeline_has_a_row_each_half_second(demo, project_at):
 
 
 def test_names_are_shown_as_text():
-    assert plain("<b>*x*</b>_y_") == "\\<b\\>\\*x\\*\\</b\\>\\_y\\_"
+    assert escaped("<b>*x*</b>_y_") == "\\<b\\>\\*x\\*\\</b\\>\\_y\\_"
 
 
 def test_labels_and_file_names_are_never_html(demo, project_at, tmp_path):

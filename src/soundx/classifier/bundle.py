@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundx.audio import Float32
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.parallel import Pool
 
@@ -41,8 +41,8 @@ class Classifier:
         missing = {JOINT_MODEL, LABELS} - files.keys()
         if missing:
             raise SoundxError(
-                f"The classifier is not whole: {', '.join(sorted(missing))} missing. "
-                "Run: kedro run --pipelines=training"
+                f"The classifier is not whole: {', '.join(sorted(missing))} missing.",
+                remedy=Remedy.TRAIN,
             )
         self.files = dict(files)
         # sessions of the viewer share one classifier

@@ -15,7 +15,7 @@ from soundx.classifier import bundle
 from soundx.classifier.bundle import Classifier
 from soundx.embedders.base import Embedder, exportable
 from soundx.embedders.tf_front_end import normalise_level
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import GENERAL
 from soundx.modelling.joint import LABELS, TrainedHeads
 from soundx.progress import track
@@ -96,8 +96,8 @@ def export_classifier(embedder: Embedder, heads: TrainedHeads) -> Classifier:
     if embedder.fingerprint != heads.embedder.fingerprint:
         raise SoundxError(
             f"The heads were trained on {heads.embedder.name} ({heads.embedder.fingerprint}), "
-            f"but the embedder at hand is {embedder.name} ({embedder.fingerprint}). "
-            "Run: kedro run --pipelines=preprocessing,training"
+            f"but the embedder at hand is {embedder.name} ({embedder.fingerprint}).",
+            remedy=Remedy.PREPROCESS_AND_TRAIN,
         )
     files = {
         bundle.LABELS: bundle.labels_file(

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from soundx.classifier.bundle import Classifier
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import is_md5
 
@@ -188,7 +188,8 @@ class Releases:
             raise SoundxError(
                 f"Not published. {line} A drop of more than "
                 f"{100 * release.options.max_accuracy_drop:.1f} points is refused; if it is meant, "
-                "add --params=publishing.force=true."
+                "force it.",
+                remedy=Setting("publishing.force", "true"),
             )
         return line
 

@@ -131,7 +131,7 @@ def synthesise_recording(
 
     Args:
         label: One of ``DEMO_LABELS``.
-        group: Its name; with the seed it settles everything about the sound.
+        group: Its name; with the seed it decides all about the sound.
         n_parts: How many clips are to be cut from it; it grows longer with each.
         seed: The set's seed.
 

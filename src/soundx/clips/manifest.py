@@ -21,7 +21,7 @@ from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
 from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.clips.waveforms import hash_file
-from soundx.errors import AudioError, SoundxError
+from soundx.errors import AudioError, Remedy, SoundxError
 from soundx.labels import category_of, usable_as_label
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
@@ -95,7 +95,7 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
     metadata = clips.metadata()
     files = list(clips.files())
     if not files:
-        raise SoundxError(_nothing_there(clips.root))
+        raise SoundxError(f"There are no clips in {clips.root} yet.", remedy=Remedy.BRING_CLIPS)
     rejected: list[tuple[str, str]] = list(clips.refused())
     rows: list[tuple[Any, ...]] = []
     tables: list[pd.DataFrame] = []
@@ -133,16 +133,6 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
 
 def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MANIFEST_DTYPES)).astype(MANIFEST_DTYPES)
-
-
-def _nothing_there(root: Path) -> str:
-    return (
-        f"There are no clips in {root} yet. Four ways to begin:\n"
-        f"  1. put a folder of clips per label there: {root.name}/<label>/<clip>.wav\n"
-        "  2. use a folder you have:   kedro run --params=source=DIR\n"
-        "  3. use a bucket:            kedro run --env=s3\n"
-        "  4. see it work first:       kedro run --env=demo"
-    )
 
 
 def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -> _Naming:

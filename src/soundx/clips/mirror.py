@@ -23,7 +23,7 @@ from rich.console import Console
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger, LedgerEntry, version_of
 from soundx.clips.source import ClipSource, SourceObject
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
 
@@ -177,8 +177,8 @@ def _check_removals(
         raise SoundxError(
             f"{source.name} {found}, and {share:.0%} of the mirror ({len(plan.gone)} of "
             f"{len(known)} files) would be removed; {options.max_removed_share:.0%} is allowed. "
-            "Nothing was done. If it is meant, add --params=mirror.force=true "
-            "(--params=dry_run=true lists what would happen)."
+            "Nothing was done. If it is meant, force it; a dry run lists what would happen.",
+            remedy=(Setting("mirror.force", "true"), Setting("dry_run", "true")),
         )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 from soundx.parallel import n_workers
 
 
@@ -63,8 +63,8 @@ class FolderSource:
         self.folder = Path(folder).expanduser().resolve()
         if not self.folder.is_dir():
             raise SoundxError(
-                f"The source {folder} is not a folder. Give one that holds a folder per label: "
-                "kedro run --params=source=DIR"
+                f"The source {folder} is not a folder. Give one that holds a folder per label.",
+                remedy=Setting("source", "DIR"),
             )
 
     @property

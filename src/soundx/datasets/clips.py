@@ -17,7 +17,7 @@ from soundx.clips.source import ClipSource, FolderSource
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.datasets.previews import first_of_each_label, preview_clips
 from soundx.datasets.tables import ParquetDataset
-from soundx.errors import DryRunDone, SoundxError
+from soundx.errors import DryRunDone, Setting, SoundxError
 from soundx.storage.folder import user_cache
 
 logger = logging.getLogger(__name__)
@@ -200,5 +200,6 @@ def _check_apart(source: Path, root: Path) -> None:
     if source == root or source in root.parents or root in source.parents:
         raise SoundxError(
             f"The source {source} and the mirror {root} lie inside each other. Give another "
-            "--params=data_root=DIR, or leave the source out to use the clips where they are."
+            "data_root, or leave the source out to use the clips where they are.",
+            remedy=Setting("data_root", "DIR"),
         )

@@ -33,5 +33,10 @@ class FolderDataset(AbstractDataset[Saved, Loaded]):
         self._folder = Folder(path, {**(credentials or {}), **(fs_args or {})})
         self.metadata = metadata
 
+    @property
+    def folder(self) -> Folder:
+        """The folder."""
+        return self._folder
+
     def _describe(self) -> dict[str, Any]:
         return {"path": str(self._folder)}

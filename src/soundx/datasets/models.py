@@ -25,13 +25,13 @@ from soundx.datasets.tables import TextDataset
 from soundx.embedders import Embedder, EmbedderInfo, EmbedderSettings, load_embedder
 from soundx.embedders.base import Network
 from soundx.embeddings.store import EmbeddingStore, Shard
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.pooling import pool_frames_layer
 from soundx.storage.folder import Folder
-from soundx.storage.s3 import plain_errors
+from soundx.storage.s3 import explained_errors
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +139,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
 
     def load(self) -> TrainedHeads:
         if not self._exists():
-            raise SoundxError(
-                f"There are no trained heads in {self._folder}. Run: kedro run --pipelines=training"
-            )
+            raise SoundxError(f"There are no trained heads in {self._folder}.", remedy=Remedy.TRAIN)
         import keras
 
         pool_frames_layer()  # known to Keras from here on
@@ -201,9 +199,7 @@ class ClassifierDataset(FolderDataset[Classifier, Classifier]):
 
     def load(self) -> Classifier:
         if not self._exists():
-            raise SoundxError(
-                f"There is no classifier in {self._folder}. Run: kedro run --pipelines=training"
-            )
+            raise SoundxError(f"There is no classifier in {self._folder}.", remedy=Remedy.TRAIN)
         return Classifier(self._folder.read_files())
 
     def save(self, data: Classifier) -> None:
@@ -262,7 +258,7 @@ class ReleasesDataset(FolderDataset[Release, Releases]):
         return Releases(self._folder)
 
     def save(self, data: Release) -> None:
-        with plain_errors(str(self._folder)):
+        with explained_errors(str(self._folder)):
             comparison = self.load().publish(data)
         logger.info("Published to %s. %s", self._folder, comparison)
 

@@ -16,7 +16,7 @@ from kedro_datasets.text import TextDataset as _TextDataset
 
 from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table, without_marks
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import whole_file
 
 
@@ -25,6 +25,11 @@ class WholeWrites:
 
     _protocol: str
     _filepath: PurePosixPath
+    _fs: Any
+
+    def read_bytes(self) -> bytes:
+        """Return the file as it is."""
+        return bytes(self._fs.cat_file(str(self._filepath)))
 
     def save(self, data: Any) -> None:
         """Save the data; the file is the old one or the new one, never half of one."""
@@ -83,8 +88,7 @@ class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.
         names = self._names()
         if not names:
             raise SoundxError(
-                f"There is no model input in {self._folder} yet. "
-                "Run: kedro run --pipelines=preprocessing"
+                f"There is no model input in {self._folder} yet.", remedy=Remedy.PREPROCESS
             )
         tables = {}
         for name in names:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import fsspec
 
-from soundx.errors import EmbedderUnavailableError
+from soundx.errors import EmbedderUnavailableError, Remedy
 from soundx.storage.folder import user_cache
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ DEFAULT_HANDLE = "https://tfhub.dev/google/yamnet/1"
 _DOWNLOAD_TIMEOUT_S = 30.0
 
 
-_WAYS_OUT = (
-    "Three ways out: (1) connect to the network and run again, YAMNet is fetched once and "
-    "kept; (2) set SOUNDX_YAMNET (or --params=yamnet=...) to the folder or s3:// URL of a "
-    "YAMNet SavedModel you already have; (3) do without YAMNet, with less accuracy: "
-    "--params=embedder=logmel."
-)
-
-
 def available_offline(source: str = "") -> bool:
     """Tell whether YAMNet can be had from that source without a download."""
     source = source or DEFAULT_HANDLE
@@ -52,7 +44,7 @@ def locate(source: str) -> Path:
     """Return the folder of a SavedModel on this machine, fetching it where needed.
 
     Raises:
-        EmbedderUnavailableError: It cannot be had; says what was tried and the ways out.
+        EmbedderUnavailableError: It cannot be had; says what was tried.
     """
     if _is_http(source):
         return _from_hub(source)
@@ -63,7 +55,8 @@ def locate(source: str) -> Path:
         missing = "is not a folder" if not folder.is_dir() else "has no whole SavedModel in it"
         raise EmbedderUnavailableError(
             f"YAMNet was looked for in {folder}, as SOUNDX_YAMNET or the parameter 'yamnet' "
-            f"says, but that {missing} (saved_model.pb and variables/). {_WAYS_OUT}"
+            f"says, but that {missing} (saved_model.pb and variables/).",
+            remedy=Remedy.GET_YAMNET,
         )
     return folder
 
@@ -104,13 +97,15 @@ def _from_hub(handle: str) -> Path:
     except Exception as error:
         raise EmbedderUnavailableError(
             f"YAMNet cannot be fetched from {handle} ({error}), and there is no copy in "
-            f"TensorFlow Hub's cache, {folder.parent}. {_WAYS_OUT}"
+            f"TensorFlow Hub's cache, {folder.parent}.",
+            remedy=Remedy.GET_YAMNET,
         ) from error
     finally:
         socket.setdefaulttimeout(patience_s)
     if not _is_whole(folder):
         raise EmbedderUnavailableError(
-            f"What {handle} sent is not a SavedModel (it lies in {folder}). {_WAYS_OUT}"
+            f"What {handle} sent is not a SavedModel (it lies in {folder}).",
+            remedy=Remedy.GET_YAMNET,
         )
     return folder
 
@@ -145,7 +140,7 @@ def _from_bucket(url: str) -> Path:
             partial.rename(folder)
     except Exception as error:
         raise EmbedderUnavailableError(
-            f"YAMNet cannot be read from {url}: {error}. {_WAYS_OUT}"
+            f"YAMNet cannot be read from {url}: {error}.", remedy=Remedy.GET_YAMNET
         ) from error
     return folder
 

@@ -39,7 +39,7 @@ from soundx.embedders.network import (
     load_saved_model,
 )
 from soundx.embedders.weights import DEFAULT_HANDLE, hash_saved_model, locate
-from soundx.errors import EmbedderUnavailableError, SoundxError
+from soundx.errors import EmbedderUnavailableError, Remedy, SoundxError
 from soundx.storage.folder import Folder, user_cache, whole_file
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class YamnetInt8Embedder(YamnetEmbedder, Calibrated):
     def _network_content(self) -> bytes:
         if self._networks is None or not self.is_calibrated:
             raise SoundxError(
-                "YAMNet-int8 has to be calibrated on clips first: preprocessing does it."
+                "YAMNet-int8 has to be calibrated on clips first.", remedy=Remedy.PREPROCESS
             )
         return self._networks.read(self._quantised)
 

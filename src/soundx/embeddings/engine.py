@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.level import level_gain, normalise_level
 from soundx.embedders.base import Embedder
-from soundx.errors import AudioError, SoundxError
+from soundx.errors import AudioError, Remedy, SoundxError
 from soundx.parallel import map_in_threads, n_workers
 
 UNIT_FRAMES = 80
@@ -115,8 +115,8 @@ def _decode(clip: Clip, load: Callable[[], Decoded]) -> Decoded:
         return load()
     except AudioError as error:
         raise SoundxError(
-            f"{clip.path} could be decoded before and cannot now ({error}). "
-            "Run: kedro run --pipelines=ingestion,preprocessing"
+            f"{clip.path} could be decoded before and cannot now ({error}).",
+            remedy=Remedy.INGEST_AND_PREPROCESS,
         ) from error
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from soundx.embedders.base import Embedder, Shareable
 from soundx.embeddings.engine import Clip, embed_clips
 from soundx.embeddings.store import ClipFrames, EmbeddingSet, Shard
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 from soundx.parallel import n_workers
 from soundx.storage.folder import Folder
 
@@ -231,8 +231,9 @@ def _cluster(options: DaskOptions) -> Iterator[Client]:
             client = Client(options.scheduler, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise SoundxError(
-                f"There is no Dask scheduler at {options.scheduler}: {error}. Give its address, "
-                "--params=dask.scheduler=tcp://HOST:8786, or none for a cluster on this machine."
+                f"There is no Dask scheduler at {options.scheduler}: {error}. Give its address "
+                "as dask.scheduler, or none for a cluster on this machine.",
+                remedy=Setting("dask.scheduler", "tcp://HOST:8786"),
             ) from error
         with client:
             if not client.nthreads():

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import Folder
 
 Int64 = npt.NDArray[np.int64]
@@ -349,8 +349,8 @@ class EmbeddingSet:
         if len(missing):
             raise SoundxError(
                 f"{len(missing)} clips have no embeddings by {self.info.name} in {self.folder}, "
-                f"for example {clip_ids[missing[0]][:12]}... "
-                "Run: kedro run --pipelines=preprocessing"
+                f"for example {clip_ids[missing[0]][:12]}...",
+                remedy=Remedy.PREPROCESS,
             )
         return places
 
@@ -537,8 +537,7 @@ class EmbeddingStore:
         """
         if not self.folder.exists(_CURRENT):
             raise SoundxError(
-                f"There are no embeddings in {self.folder} yet. "
-                "Run: kedro run --pipelines=preprocessing"
+                f"There are no embeddings in {self.folder} yet.", remedy=Remedy.PREPROCESS
             )
         return self.of(EmbedderInfo.from_dict(self.folder.read_json(_CURRENT)))
 

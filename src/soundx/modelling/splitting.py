@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,8 @@ def check_splits(splits: pd.DataFrame) -> None:
         raise SoundxError(
             f"Clips of {counted(len(torn), 'recording')} stand on two sides of the split: "
             f"{_listed(torn)}. They must stay together: mend 'group' in metadata.csv, and split "
-            "anew."
+            "anew.",
+            remedy=Setting("splits.by", "hash"),
         )
     empty = [side for side in SPLITS if not (splits["split"] == side).any()]
     if empty:
@@ -171,7 +172,8 @@ def _by_fold(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
     if folds.isna().any():
         raise SoundxError(
             f"splits.by is 'fold', but {folds.isna().sum():,} of {counted(len(clips), 'clip')} "
-            "have no fold. Give every clip one in metadata.csv, or set splits.by to hash."
+            "have no fold. Give every clip one in metadata.csv, or split by hash.",
+            remedy=Setting("splits.by", "hash"),
         )
     sides = pd.Series("train", index=clips.index, dtype="str")
     sides[folds.isin(options.validation_folds)] = "validation"

@@ -14,6 +14,14 @@ from omegaconf.resolvers import oc
 
 from soundx.storage.s3 import use_settings
 
+LOADER_ARGS: dict[str, Any] = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # SOUNDX_YAMNET is read in the catalog
+    "custom_resolvers": {"oc.env": oc.env},
+}
+"""How ``conf/`` is read, in a run and outside of one."""
+
 # a loader registers its resolvers (globals, runtime_params) for the whole process
 _LOADING = threading.Lock()
 
@@ -41,10 +49,8 @@ def read_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
 def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
     return OmegaConfigLoader(
         conf_source=str(project / "conf"),
-        env=env or "local",
-        base_env="base",
-        default_run_env="local",
-        custom_resolvers={"oc.env": oc.env},
+        env=env or LOADER_ARGS["default_run_env"],
+        **LOADER_ARGS,
     )
 
 

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
-from kedro.utils import is_kedro_project
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from soundx.progress import tell_progress
+from soundx.datasets.where import where
+from soundx.progress import counted, tell_progress
 from soundx.running.catalog import read_s3_settings
+from soundx.running.messages import next_steps
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class S3Hooks:
@@ -107,30 +112,12 @@ class SummaryHooks:
         self._note(run_params, catalog, "finished")
         if "metrics" not in pipeline.all_outputs():
             return
-        metrics = catalog.load("metrics")
-        manifest = catalog.load("clip_manifest")
-        rejected = catalog.load("rejected_clips")
-        low, high = metrics["accuracy_ci95"]
-        env = run_params.get("env") or ""
-        option = f" --env={env}" if env else ""
         table = Table(show_header=False, box=None, padding=(0, 2))
-        rows = {
-            "embedder": metrics["embedder"],
-            "clips": f"{len(manifest)} of {manifest['label'].nunique()} labels, "
-            f"{len(rejected)} files rejected",
-            "accuracy": f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
-            f"{metrics['n_test_clips']} test clips",
-            "category accuracy": f"{metrics['category_accuracy']:.3f}",
-            "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
-            "model": f"{_where(catalog, 'classifier', '_folder')} "
-            f"(version {catalog.load('classifier').version})",
-            "reports": _where(catalog, "metrics", "_filepath").rsplit("/", 1)[0],
-            "try next": f"kedro viz run{option}, or your own clips: kedro run --params=source=DIR"
-            if is_kedro_project(run_params["project_path"])
-            else "your own clips: --params=source=DIR in place of --env=demo",
-        }
-        for name, value in rows.items():
-            table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_column()
+        table.add_column(overflow="fold")  # a path is of no use without its end
+        for name, value in _summary(catalog, run_params.get("env")).items():
+            # as text: names of labels and files may look like markup
+            table.add_row(Text(name, style="bold"), Text(value))
         console = Console()
         console.rule("soundx")
         console.print(table, soft_wrap=True)
@@ -141,12 +128,50 @@ def _is_dry(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> bool:
     return "params:dry_run" in pipeline.inputs() and bool(catalog.load("params:dry_run"))
 
 
-def _where(catalog: CatalogProtocol[Any, Any], name: str, attribute: str) -> str:
+def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, str]:
+    # imported here: hooks are loaded for every command of Kedro's
+    from soundx.datasets.clips import SynthesisedClipsDataset
+
+    metrics = catalog.load("metrics")
+    manifest = catalog.load("clip_manifest")
+    rejected = catalog.load("rejected_clips")
+    classifier = catalog.load("classifier")
+    low, high = metrics["accuracy_ci95"]
+    n_labels, n_categories = manifest["label"].nunique(), manifest["category"].nunique()
+    rows = {
+        "embedder": metrics["embedder"],
+        "clips": f"{len(manifest):,} of {counted(n_labels, 'label')}",
+        "rejected": _rejected(rejected, _place(catalog, "rejected_clips")),
+        "accuracy": f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
+        f"{counted(metrics['n_test_clips'], 'test clip')}",
+    }
+    if n_categories < n_labels:  # else it is the accuracy again
+        rows["category accuracy"] = f"{metrics['category_accuracy']:.3f}"
+    return rows | {
+        "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
+        "model": f"{_place(catalog, 'classifier')} (version {classifier.version})",
+        "reports": _place(catalog, "metrics").rsplit("/", 1)[0],
+        "try next": next_steps(
+            env, on_demo=isinstance(catalog.get("bucket_clips"), SynthesisedClipsDataset)
+        ),
+    }
+
+
+def _rejected(rejected: pd.DataFrame, place: str) -> str:
+    """Tell how many files are not used, one of them with its reason, and where the rest are."""
+    if rejected.empty:
+        return "nothing"
+    first = rejected.iloc[0]
+    told = f"{first['path']}: {first['reason']}"
+    if len(rejected) == 1:
+        return f"{counted(1, 'file')}, {told} ({place})"
+    return f"{counted(len(rejected), 'file')}, for example {told} (all in {place})"
+
+
+def _place(catalog: CatalogProtocol[Any, Any], name: str) -> str:
     """Return where a dataset lies, relative to here where that is shorter."""
-    dataset = catalog[name]
-    place = str(getattr(dataset, attribute, "in memory"))
-    protocol = getattr(dataset, "_protocol", "file")
-    if protocol not in ("file", "local"):
-        return f"{protocol}://{place}"
+    place = where(catalog[name])
+    if place is None:
+        return "in memory"
     path = Path(place)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place

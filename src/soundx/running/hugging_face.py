@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,7 +85,7 @@ def clips_and_predictions(catalog: CatalogProtocol[Any, Any]) -> Dataset:
 def _read(catalog: CatalogProtocol[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
     """Return clips with their predictions, and the labels that the model knows, in order."""
     if not all(catalog.exists(name) for name in _NEEDED):
-        raise SoundxError("No model has been evaluated here yet. Run: kedro run")
+        raise SoundxError("No model has been evaluated here yet.", remedy=Remedy.RUN)
     clips = catalog.load("clip_manifest").merge(
         catalog.load("splits")[["clip_id", "split"]], on="clip_id", validate="one_to_one"
     )
@@ -96,7 +96,8 @@ def _read(catalog: CatalogProtocol[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
     if moved.any():
         raise SoundxError(
             f"{int(moved.sum())} scored clips are on another side of the split now, for example "
-            f"{clips['path'][moved].iloc[0]}. Run: kedro run --pipelines=training,evaluation"
+            f"{clips['path'][moved].iloc[0]}.",
+            remedy=Remedy.TRAIN_AND_EVALUATE,
         )
     raw_clips = catalog.load("raw_clips")
     files = [raw_clips.path(path) for path in clips["path"]]
@@ -104,7 +105,8 @@ def _read(catalog: CatalogProtocol[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
     if absent:
         raise SoundxError(
             f"{len(absent)} of {len(files)} sound files are not on this machine, for example "
-            f"{absent[0]}. Run: kedro run --pipelines=ingestion"
+            f"{absent[0]}.",
+            remedy=Remedy.INGEST,
         )
     clips["audio"] = [{"bytes": None, "path": str(file.absolute())} for file in files]
     # the table's head: its labels are never taken for numbers or gaps, as an index is

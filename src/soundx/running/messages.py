@@ -1,29 +1,108 @@
-"""What to tell a person about an error: one place for the command line, viewer and notebooks."""
+"""What to tell a person about an error: one place for the command line, viewer and notebooks.
+
+The rest of soundx says what is wrong and names a remedy; which command that is stands here.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from kedro.config import MissingConfigException
 from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import ParameterValidationError
 
-from soundx.errors import find_soundx_error
+from soundx.errors import Remedy, Setting, find_soundx_error
 
-if TYPE_CHECKING:
-    pass
+_IN_PROJECT = "kedro run"
+_PIPELINES: dict[Remedy, tuple[str, ...]] = {
+    Remedy.RUN: (),
+    Remedy.INGEST: ("ingestion",),
+    Remedy.INGEST_AND_PREPROCESS: ("ingestion", "preprocessing"),
+    Remedy.PREPROCESS: ("preprocessing",),
+    Remedy.PREPROCESS_AND_TRAIN: ("preprocessing", "training"),
+    Remedy.TRAIN: ("training",),
+    Remedy.TRAIN_AND_EVALUATE: ("training", "evaluation"),
+    Remedy.EVALUATE: ("evaluation",),
+}
+_WAYS = {
+    Remedy.BRING_CLIPS: (
+        " Four ways to begin:\n"
+        "  1. put a folder of clips per label there: <label>/<clip>.wav\n"
+        "  2. use a folder you have:   {run} --params=source=DIR\n"
+        "  3. use a bucket:            {run} --env=s3\n"
+        "  4. see it work first:       {run} --env=demo"
+    ),
+    Remedy.GET_YAMNET: (
+        " Three ways out: (1) connect to the network and run again, YAMNet is fetched once and "
+        "kept; (2) set SOUNDX_YAMNET (or --params=yamnet=...) to the folder or s3:// URL of a "
+        "YAMNet SavedModel you already have; (3) do without YAMNet, with less accuracy: "
+        "--params=embedder=logmel."
+    ),
+}
 
 
-def message_for_people(error: Exception) -> str | None:
-    """Return what to tell a person about an error, or None for a defect of ours."""
+def message_for_people(error: Exception, env: str | None = None) -> str | None:
+    """Return what to tell a person about an error, or None for a defect of ours.
+
+    Args:
+        error: What was raised, however wrapped.
+        env: The environment that was worked in, for the commands that are named.
+    """
     ours = find_soundx_error(error)
     if ours is not None:
-        return str(ours)
+        return f"{ours}{_advice(ours.remedy, env)}"
     if isinstance(error, ParameterValidationError):
         lines = str(error).splitlines()
         return "\n".join(line for line in lines if "errors.pydantic.dev" not in line)
     if isinstance(error, MissingConfigException):
         return f"{error}. Environments are the folders of conf/."
     if isinstance(error, DatasetError):
-        return f"{error}\nWhere a file is missing, run what makes it first: kedro run"
+        return f"{error}\nWhere a file is missing, run what makes it first: {command(env=env)}"
     return None
+
+
+def command(remedy: Remedy = Remedy.RUN, *, env: str | None = None) -> str:
+    """Return the command that runs what a remedy names.
+
+    Args:
+        remedy: Any but those with several ways out.
+        env: The environment to run it in; None for the usual one.
+    """
+    pipelines = ",".join(_PIPELINES[remedy])
+    option = f" --pipelines={pipelines}" if pipelines else ""
+    return f"{run_command()}{f' --env={env}' if env else ''}{option}"
+
+
+def next_steps(env: str | None = None, *, on_demo: bool) -> str:
+    """Return what to try after a run.
+
+    Args:
+        env: The environment it ran in.
+        on_demo: Whether it ran on synthesised clips.
+    """
+    in_project = run_command() == _IN_PROJECT
+    if on_demo:
+        then = f"your own clips: {run_command()} --params=source=DIR"
+    elif in_project:
+        then = f"its mistakes by ear: make app{f' ENV={env}' if env else ''}"
+    else:
+        then = f"its mistakes by ear: {f'KEDRO_ENV={env} ' if env else ''}python -m soundx.viewer"
+    return f"kedro viz run{f' --env={env}' if env else ''}, or {then}" if in_project else then
+
+
+def run_command() -> str:
+    """Return what runs pipelines in this folder: Kedro in a project, the package elsewhere."""
+    return _IN_PROJECT if find_kedro_project(Path.cwd()) else "python -m soundx"
+
+
+def _advice(remedy: Remedy | Setting | tuple[Setting, ...] | None, env: str | None) -> str:
+    if remedy is None:
+        return ""
+    if isinstance(remedy, Remedy):
+        if remedy in _WAYS:
+            return _WAYS[remedy].format(run=run_command())
+        return f" Run: {command(remedy, env=env)}"
+    settings = (remedy,) if isinstance(remedy, Setting) else remedy
+    options = (f"--params={setting.name}={setting.value}" for setting in settings)
+    return f" Add: {' or '.join(options)}"

@@ -23,6 +23,8 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel
 
+from soundx.datasets.tables import WholeWrites
+from soundx.datasets.where import where
 from soundx.errors import SoundxError
 from soundx.running.tracking import SWITCH
 
@@ -173,9 +175,8 @@ def _reports(outputs: set[str], catalog: CatalogProtocol[Any, Any]) -> dict[str,
     for name in sorted(outputs):
         dataset: Any = catalog.get(name)
         layer = ((getattr(dataset, "metadata", None) or {}).get("kedro-viz") or {}).get("layer")
-        if layer == "reporting" and hasattr(dataset, "_filepath"):
-            path = dataset._filepath
-            files[path.name] = dataset._fs.cat_file(str(path))
+        if layer == "reporting" and isinstance(dataset, WholeWrites):
+            files[str(where(dataset)).rpartition("/")[2]] = dataset.read_bytes()
     return files
 
 

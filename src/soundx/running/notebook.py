@@ -38,7 +38,7 @@ def _show(
     # imported here: %reload_kedro makes soundx's modules anew, and with them its errors
     from soundx.running.messages import message_for_people
 
-    message = message_for_people(error)
+    message = message_for_people(error, os.environ.get("KEDRO_ENV"))
     if message is None:
         shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
     else:

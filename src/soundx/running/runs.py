@@ -46,8 +46,6 @@ LIMITS: dict[str, tuple[int, int] | tuple[float, float]] = {
 
 _LOG, _PROGRESS, _STOPPED = "log.txt", "progress.json", "stopped"
 _TAIL_BYTES = 65_536
-# TensorFlow's greeting, which no setting silences
-_GREETING = ("I0000 ", "WARNING: All log messages before absl::InitializeLog()")
 _KEPT_RUNS = 20
 _POLL_S = 0.05
 _BETWEEN_RUNS_S = 5.0
@@ -127,8 +125,7 @@ class Run:
                 text = file.read().decode(errors="replace")
         except FileNotFoundError:
             return []
-        said = [line.rstrip() for line in text.rstrip().splitlines()]
-        return [line for line in said if not line.startswith(_GREETING)][-lines:]
+        return [line.rstrip() for line in text.rstrip().splitlines()][-lines:]
 
     @property
     def message(self) -> str:

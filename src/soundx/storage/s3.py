@@ -193,7 +193,7 @@ class Retries:
 
 
 @contextmanager
-def plain_errors(where: str) -> Iterator[None]:
+def explained_errors(where: str) -> Iterator[None]:
     """Turn errors of a remote filesystem into one line; others pass as they are."""
     try:
         yield

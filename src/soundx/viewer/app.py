@@ -49,7 +49,7 @@ ENV = os.environ.get("KEDRO_ENV") or None
 def _page(
     show: Callable[[Project], None], title: str, icon: str, *, first: bool = False
 ) -> StreamlitPage:
-    shown = guarded(lambda: show(Project(ROOT, ENV)))
+    shown = guarded(lambda: show(Project(ROOT, ENV)), ENV)
     return st.Page(shown, title=title, icon=icon, url_path=title.lower(), default=first)
 
 

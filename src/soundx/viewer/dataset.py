@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from soundx.errors import AudioError
+from soundx.errors import AudioError, Remedy
 from soundx.viewer.home import begin
-from soundx.viewer.project import Project, plain
+from soundx.viewer.project import Project, escaped
 from soundx.viewer.sound import MAX_SHOWN_S, beginning, player
 from soundx.viewer.tables import choose_row, share
 
@@ -111,7 +111,8 @@ def _listen(project: Project, clips: pd.DataFrame) -> None:
 
 def _choose_on_map(project: Project, clips: pd.DataFrame) -> str | None:
     if not project.has("embedding_map"):
-        st.caption("There is no map yet: kedro run --pipelines=preprocessing")
+        st.caption("There is no map yet. It is drawn by:")
+        st.code(project.command(Remedy.PREPROCESS), language="bash")
         return None
     import plotly.express as px
 
@@ -180,12 +181,12 @@ def show_clip(project: Project, clip: pd.Series) -> None:
         clip: ``path``, ``label``, and where known ``duration_s``, ``sample_rate_hz``,
             ``channels``, ``format``, ``split`` and ``note``.
     """
-    st.markdown(f"**{plain(clip['label'])}** · {plain(clip['path'])}")
+    st.markdown(f"**{escaped(clip['label'])}** · {escaped(clip['path'])}")
     file = project.load("raw_clips").path(clip["path"])
     try:
         waveform, more = beginning(str(file), file.stat().st_mtime_ns)
     except (AudioError, OSError) as error:
-        st.warning(f"It cannot be played: {plain(error)}")
+        st.warning(f"It cannot be played: {escaped(error)}")
         return
     player(waveform)
     facts = []
@@ -194,14 +195,14 @@ def show_clip(project: Project, clip: pd.Series) -> None:
             f"{clip['duration_s']:.2f} s",
             f"{clip['sample_rate_hz']:,} Hz",
             f"{clip['channels']} channels" if clip["channels"] > 1 else "mono",
-            plain(clip["format"]),
-            plain(clip["split"]),
+            escaped(clip["format"]),
+            escaped(clip["split"]),
         ]
     if more:
         facts.append(f"the first {MAX_SHOWN_S:.0f} s are shown")
     st.caption("Heard as the model hears it, 16 kHz mono. " + " · ".join(facts))
     if clip.get("note"):
-        st.caption(plain(clip["note"]))
+        st.caption(escaped(clip["note"]))
 
 
 def _neighbours(project: Project, clips: pd.DataFrame, chosen: str) -> None:

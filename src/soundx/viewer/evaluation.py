@@ -13,7 +13,7 @@ from soundx.errors import SoundxError
 from soundx.figures.confusion import draw_confusion
 from soundx.figures.reliability import draw_reliability
 from soundx.viewer.dataset import show_clip
-from soundx.viewer.project import Project, plain
+from soundx.viewer.project import Project, escaped
 from soundx.viewer.tables import choose_row, percent, share
 
 NONE = "none"
@@ -29,7 +29,7 @@ def page(project: Project) -> None:
     releases = _releases(project)
     if not local and not releases:
         st.info("No model has been evaluated yet. Train one, here or with:")
-        st.code(f"kedro run{project.option}", language="bash")
+        st.code(project.command(), language="bash")
         return
     choices = [*reversed(local), *(PUBLISHED + version for version in reversed(list(releases)))]
     left, right = st.columns(2)
@@ -65,7 +65,7 @@ def _releases(project: Project) -> dict[str, dict[str, Any]]:
         releases = project.catalog.load("releases")
         return {version: releases.describe(version) for version in releases}
     except (SoundxError, OSError, ValueError) as error:
-        st.warning(f"The published models cannot be read: {plain(error)}")
+        st.warning(f"The published models cannot be read: {escaped(error)}")
     except Exception as error:
         st.warning(f"The published models cannot be read ({type(error).__name__}).")
     return {}
@@ -106,7 +106,7 @@ def _overall(metrics: dict[str, Any], other: dict[str, Any] | None) -> None:
         )
     st.caption(
         f"{metrics['n_test_clips']} test clips of recordings it never heard; accuracy between "
-        f"{low:.1%} and {high:.1%} with 95 % confidence; embedder {plain(metrics['embedder'])}; "
+        f"{low:.1%} and {high:.1%} with 95 % confidence; embedder {escaped(metrics['embedder'])}; "
         f"guessing the commonest label would give {metrics['majority_class_accuracy']:.1%}."
     )
     if "field_accuracy" in metrics:
@@ -195,7 +195,7 @@ def _clips_of_a_cell(project: Project, clips: pd.DataFrame) -> None:
         clip = shown.iloc[row or 0]
         show_clip(project, clip)
         tops = [(clip[f"top{n}"], clip[f"top{n}_probability"]) for n in (1, 2, 3)]
-        said = ", ".join(f"{plain(name)} {p:.0%}" for name, p in tops if name is not None)
+        said = ", ".join(f"{escaped(name)} {p:.0%}" for name, p in tops if name is not None)
         st.caption(f"The model: {said}")
 
 

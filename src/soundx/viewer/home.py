@@ -6,24 +6,26 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from soundx.viewer.project import Project, plain
+from soundx.errors import Remedy
+from soundx.running.messages import run_command
+from soundx.viewer.project import Project, escaped
 from soundx.viewer.words import duration
 
 WAYS_TO_BEGIN = (
-    ("See it work", "Synthesised clips, no network, one minute.", "make run"),
+    ("See it work", "Synthesised clips, no network, one minute.", "--env=demo"),
     (
         "Your own clips",
         "A folder with one folder for each label.",
-        "kedro run --params=source=path/to/clips",
+        "--params=source=path/to/clips",
     ),
-    ("A bucket", "Clips in S3; keys as in docs/buckets.md.", "kedro run --env=s3"),
+    ("A bucket", "Clips in S3; keys as in docs/buckets.md.", "--env=s3"),
 )
 
 
 def page(project: Project) -> None:
     """Show the page."""
     st.title("soundx")
-    st.caption(f"Environment: {plain(project.env or 'base')}")
+    st.caption(f"Environment: {escaped(project.env or 'base')}")
     if not project.has("clip_manifest"):
         begin()
         return
@@ -49,11 +51,11 @@ def page(project: Project) -> None:
 def begin() -> None:
     """Show the three ways to begin."""
     st.info("This project has no clips yet. Three ways to begin:", icon=":material/waving_hand:")
-    for column, (title, text, command) in zip(st.columns(3), WAYS_TO_BEGIN, strict=True):
+    for column, (title, text, option) in zip(st.columns(3), WAYS_TO_BEGIN, strict=True):
         with column, st.container(border=True):
             st.subheader(title)
             st.write(text)
-            st.code(command, language="bash", wrap_lines=True)
+            st.code(f"{run_command()} {option}", language="bash", wrap_lines=True)
 
 
 def _model(project: Project) -> None:
@@ -70,7 +72,7 @@ def _model(project: Project) -> None:
     )
     if project.has("classifier"):
         version = project.load("classifier").version
-        st.caption(f"Version {plain(version)}, embedder {plain(metrics['embedder'])}")
+        st.caption(f"Version {escaped(version)}, embedder {escaped(metrics['embedder'])}")
 
 
 def _last_run(project: Project) -> None:
@@ -85,18 +87,17 @@ def _last_run(project: Project) -> None:
     st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), words.get(run["state"], run["state"]))
     if run["state"] != "running":
         st.write(f"It took {duration(run['seconds'])} and began {duration(ago)} ago.")
-    st.caption("Pipelines: " + plain(", ".join(run["pipelines"])))
+    st.caption("Pipelines: " + escaped(", ".join(run["pipelines"])))
 
 
 def _advice(project: Project) -> list[tuple[str, str]]:
-    run = f"kedro run{project.option}"
     advice = []
     last = project.load_or("last_run", {})
     if last.get("state") == "failed":
-        advice.append(("The last run failed: run it again to read why.", run))
+        advice.append(("The last run failed: run it again to read why.", project.command()))
     state = project.load_or("model_input_state", None)
     if not project.has("classifier"):
-        advice.append(("There are clips but no model: train one.", run))
+        advice.append(("There are clips but no model: train one.", project.command()))
     elif state is not None:
         info = project.load("classifier").info
         made_of = (info.get("manifest_digest"), info.get("embedder", {}).get("fingerprint"))
@@ -105,7 +106,7 @@ def _advice(project: Project) -> list[tuple[str, str]]:
                 (
                     "The model is **stale**: clips, labels, splits or embedder have changed since "
                     "it was trained.",
-                    f"{run} --pipelines=training,evaluation",
+                    project.command(Remedy.TRAIN_AND_EVALUATE),
                 )
             )
     rejected = project.load_or("rejected_clips", None)

@@ -18,7 +18,8 @@ from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_start
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
 from soundx.labels import GENERAL
-from soundx.viewer.project import Project, plain
+from soundx.progress import counted
+from soundx.viewer.project import Project, escaped
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share
 
@@ -36,12 +37,12 @@ def page(project: Project) -> None:
     st.title("Model")
     if not project.has("classifier"):
         st.info("There is no model yet. Train one, here or with:")
-        st.code(f"kedro run{project.option}", language="bash")
+        st.code(project.command(), language="bash")
         return
     classifier: Classifier = project.load("classifier")
     st.caption(
-        f"Version {plain(classifier.version)}, {len(classifier.labels)} labels. Answers come from "
-        "the exported TFLite file."
+        f"Version {escaped(classifier.version)}, {counted(len(classifier.labels), 'label')}. "
+        "Answers come from the exported TFLite file."
     )
     upload, record, pick, mix = st.tabs(["Upload", "Record", "A clip", "Mix two"])
     with upload:
@@ -78,7 +79,7 @@ def _decode(file: io.BytesIO, suffix: str) -> Float32 | None:
                 raise AudioError(f"larger than {MAX_COMPRESSED_BYTES >> 20} MB, as {suffix}")
             return _decode_bounded(path)
         except AudioError as error:
-            st.error(f"This file cannot be used: {plain(error)}")
+            st.error(f"This file cannot be used: {escaped(error)}")
             return None
 
 
@@ -110,7 +111,7 @@ def _pick(project: Project, key: str) -> Float32 | None:
     try:
         return _decode_bounded(project.load("raw_clips").path(path))
     except AudioError as error:
-        st.error(f"This clip cannot be used: {plain(error)}")
+        st.error(f"This clip cannot be used: {escaped(error)}")
         return None
 
 
@@ -195,11 +196,11 @@ def _by_head(classifier: Classifier, waveform: Float32) -> None:
     _bars("General model: categories", heads[GENERAL], general)
     for place, index in enumerate(np.argsort(-general)[:2]):
         category = heads[GENERAL][index]
-        title = f"Specific model of the {'first' if place == 0 else 'second'}: {plain(category)}"
+        title = f"Specific model of the {'first' if place == 0 else 'second'}: {escaped(category)}"
         if category in heads:
             _bars(title, heads[category], classifier.predict_head(category, waveform))
         else:
-            st.caption(f"{plain(category)} has one label only, and no model of its own.")
+            st.caption(f"{escaped(category)} has one label only, and no model of its own.")
 
 
 def _bars(title: str, names: Any, probabilities: Float32) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import streamlit as st
 from kedro.io import DataCatalog
 
+from soundx.datasets.where import where
+from soundx.errors import Remedy
 from soundx.running.catalog import open_catalog
-from soundx.running.messages import message_for_people
+from soundx.running.messages import command, message_for_people
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +32,9 @@ class Project:
         self.env = env
         self.catalog = _open(str(root), env, _state_of_conf(root))
 
-    @property
-    def option(self) -> str:
-        """What a ``kedro`` command needs to work on the same environment."""
-        return f" --env={self.env}" if self.env else ""
+    def command(self, remedy: Remedy = Remedy.RUN) -> str:
+        """Return the command that runs what a remedy names, in the same environment."""
+        return command(remedy, env=self.env)
 
     def has(self, name: str) -> bool:
         """Tell whether a dataset is there."""
@@ -49,27 +50,27 @@ class Project:
         return self.load(name) if self.has(name) else default
 
 
-def guarded(page: Callable[[], None]) -> Callable[[], None]:
-    """Return a page that tells what went wrong in words instead of a traceback."""
+def guarded(page: Callable[[], None], env: str | None = None) -> Callable[[], None]:
+    """Return a page of an environment that tells in words what went wrong, not in a traceback."""
 
     def shown() -> None:
         try:
             page()
         except Exception as error:
-            message = message_for_people(error)
+            message = message_for_people(error, env)
             if message is None:
                 logger.exception("A page of the viewer failed.")
                 message = f"This page cannot be shown: {type(error).__name__}. The log tells more."
-            st.error(plain(message), icon=":material/error:")
+            st.error(escaped(message), icon=":material/error:")
 
     shown.__name__ = page.__name__
     return shown
 
 
-def plain(text: object) -> str:
+def escaped(text: object) -> str:
     """Return text such that Markdown shows it as it is."""
-    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in str(text))
-    return escaped.replace("\n", "  \n")
+    shown = "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in str(text))
+    return shown.replace("\n", "  \n")
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -91,11 +92,10 @@ def _state_of_conf(root: Path) -> tuple[tuple[str, int], ...]:
 
 def _state(dataset: Any) -> object:
     """Return what changes when a dataset's files do; something new each time if unknown."""
-    folder = getattr(dataset, "_folder", None)
-    path = str(folder) if folder is not None else str(getattr(dataset, "_filepath", ""))
-    local = Path(path)
-    if not local.exists():
+    path = where(dataset)
+    if path is None or not Path(path).exists():
         return uuid.uuid4().hex
+    local = Path(path)
     if local.is_file():
         return (path, local.stat().st_mtime_ns, local.stat().st_size)
     entries = sorted(local.iterdir())

@@ -22,10 +22,11 @@ import streamlit as st
 from kedro.io import DatasetError
 from pydantic import ValidationError
 
-from soundx.errors import SoundxError, find_soundx_error
+from soundx.errors import SoundxError
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.splitting import SplitOptions
 from soundx.running.catalog import open_catalog, read_parameters
+from soundx.running.messages import message_for_people
 from soundx.running.runs import LIMITS, PASSWORD, PIPELINES, Run, Runs
 from soundx.viewer.words import duration
 
@@ -160,7 +161,7 @@ def page(project: Path, env: str | None = None, evaluation_page: Page | None = N
 
     running = run is not None and run.running
     st.fragment(watch, run_every=_POLL_S if running else _IDLE_POLL_S)()
-    with _plain_errors():
+    with _errors_shown(env):
         _choose(runs, project, env, disabled=running)
 
 
@@ -213,7 +214,7 @@ def _show_result(run: Run, project: Path, evaluation_page: Page | None) -> None:
     if run.exit_code == 0:
         st.success(f"Finished{took}.")
         if "evaluation" in run.pipelines:
-            with _plain_errors():
+            with _errors_shown(run.env):
                 _show_accuracy(project, run.env)
             if evaluation_page is not None:
                 st.page_link(
@@ -308,13 +309,13 @@ def _defaults(project: Path, env: str | None) -> dict[str, float]:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _errors_shown(env: str | None) -> Iterator[None]:
     """Show what a person can mend: a broken configuration, data that cannot be reached."""
     try:
         yield
     except (SoundxError, DatasetError) as error:
         st.error("This cannot be shown.")
-        st.code(str(find_soundx_error(error) or error), language=None, wrap_lines=True)
+        st.code(message_for_people(error, env), language=None, wrap_lines=True)
 
 
 def _digest(text: str) -> bytes:

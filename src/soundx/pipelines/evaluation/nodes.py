@@ -12,7 +12,7 @@ from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import model_card
 from soundx.classifier.versions import Evaluation, ModelVersions
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.figures.confusion import confusion_picture, draw_confusion
 from soundx.figures.reliability import draw_reliability
 from soundx.labels import LabelTree
@@ -68,9 +68,7 @@ def predict_test_clips(
         )
     clips = clips[known].reset_index(drop=True)
     if not (clips["split"] == "test").any():
-        raise SoundxError(
-            "There is no test clip. Run: kedro run --pipelines=preprocessing,training"
-        )
+        raise SoundxError("There is no test clip.", remedy=Remedy.PREPROCESS_AND_TRAIN)
     parts = []
     for start in range(0, len(clips), _CLIPS_AT_A_TIME):
         ids = clips["clip_id"].iloc[start : start + _CLIPS_AT_A_TIME].tolist()
@@ -145,7 +143,8 @@ def keep_evaluation(
     if classifier.version != heads.version or heads.version not in trained_versions:
         raise SoundxError(
             f"The heads are of {heads.version}, the classifier of {classifier.version}: the last "
-            "training did not end. Run: kedro run --pipelines=training,evaluation"
+            "training did not end.",
+            remedy=Remedy.TRAIN_AND_EVALUATE,
         )
     difference = classifier.info.get("tflite_difference")
     card = model_card(heads, tflite_difference=difference, metrics=metrics)
@@ -166,8 +165,8 @@ def _check_unseen(clips: pd.DataFrame, heads: TrainedHeads) -> None:
     if seen.any():
         raise SoundxError(
             f"{int(seen.sum())} test clips were seen by this model in training, for example "
-            f"{clips['path'][seen].iloc[0]}: the splits have changed since. "
-            "Run: kedro run --pipelines=training,evaluation"
+            f"{clips['path'][seen].iloc[0]}: the splits have changed since.",
+            remedy=Remedy.TRAIN_AND_EVALUATE,
         )
 
 

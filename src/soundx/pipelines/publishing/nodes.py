@@ -5,7 +5,7 @@ from __future__ import annotations
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.releases import PublishingOptions, Release
 from soundx.classifier.versions import ModelVersions
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 
 
 def prepare_release(
@@ -20,6 +20,7 @@ def prepare_release(
     if version is None or not version.is_evaluated:
         raise SoundxError(
             f"The classifier {classifier.version} was not evaluated, so nobody knows how good it "
-            "is. Run: kedro run --pipelines=evaluation"
+            "is.",
+            remedy=Remedy.EVALUATE,
         )
     return Release(classifier, version.metrics, publishing)

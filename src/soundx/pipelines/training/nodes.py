@@ -13,13 +13,14 @@ from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import exportable, with_layers_of
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.figures.curves import draw_training_curves
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.provenance import manifest_digest, short_hashes
 from soundx.modelling.training import clips_to_learn_from, train_by_head, train_labels
+from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ def export_heads(
     heard = [waveforms[path]() for path in paths]
     clips = list(zip(heard, exportable(embedder).shipped.embed(heard), strict=True))
     difference = largest_difference(classifier, heads, clips)
-    logger.info("TFLite and Keras differ by %.1e at most on %d clips.", difference, len(clips))
+    logger.info(
+        "TFLite and Keras differ by %.1e at most on %s.", difference, counted(len(clips), "clip")
+    )
     if not difference <= PARITY_TOLERANCE:
         raise SoundxError(
             f"The exported model strays by {difference:.4f} from the heads it was made of "
@@ -112,6 +115,7 @@ def _embeddings_of(table: pd.DataFrame, embeddings: EmbeddingStore) -> Embedding
     if current.info.fingerprint != wanted:
         raise SoundxError(
             f"The model input was made with {wanted}, but the newest embeddings are by "
-            f"{current.info.fingerprint}. Run: kedro run --pipelines=preprocessing,training"
+            f"{current.info.fingerprint}.",
+            remedy=Remedy.PREPROCESS_AND_TRAIN,
         )
     return current
