@@ -80,7 +80,8 @@ def test_garbage_goes_only_when_asked(clips, store):
     assert fill(store, everything)["embedded"] == 30
 
 
-def test_long_clips_have_shards_of_their_own(clips, store):
+def test_long_clips_have_shards_of_their_own(clips, store, monkeypatch):
+    monkeypatch.setattr("soundx.embeddings.missing.SHARD_NUMBERS", 200_000)
     long = job(clips)
     fill(store, dataclasses.replace(long, clips=long.clips.head(5).assign(duration_s=36_000.0)))
     names = store.folder.sub(Counting().fingerprint).names()
@@ -133,11 +134,11 @@ def test_looking_at_a_store_writes_nothing(store, tmp_path):
 
 
 def test_a_shard_too_long_for_memory_goes_through_a_file(clips, store, monkeypatch):
-    monkeypatch.setattr("soundx.embeddings.missing.SHARD_FRAMES", 5)
+    monkeypatch.setattr("soundx.embeddings.missing.SHARD_NUMBERS", 15)
     whole = job(clips)
     report = fill(store, dataclasses.replace(whole, clips=whole.clips.assign(duration_s=0.5)))
     assert report["embedded"] == 40
     frames = store.current.frames(whole.clips["clip_id"].tolist()).reshape(40, 2, 3)
     assert (frames == frames[:, :1, :1]).all()
-    expected = [float(name.removesuffix(".wav")) for name in whole.clips["clip_id"]]
+    expected = [float(name.removesuffix(".wav")) - 1600 for name in whole.clips["clip_id"]]
     assert frames[:, 0, 0].tolist() == expected

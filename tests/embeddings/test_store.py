@@ -22,7 +22,21 @@ def folder(request, tmp_path):
 
 
 def clips(rng, **counts):
-    return {name: rng.standard_normal((n, 4)).astype(np.float32) for name, n in counts.items()}
+    """Frames of clips, of numbers that 16 bits hold exactly."""
+    return {
+        name: rng.standard_normal((n, 4)).astype(np.float16).astype(np.float32)
+        for name, n in counts.items()
+    }
+
+
+def test_numbers_are_kept_to_three_digits_and_never_become_infinite(folder):
+    kept = EmbeddingStore(folder).of(INFO)
+    frames = np.array([[1.2345, -7e-3, 1e6, -1e9]], np.float32)
+    kept.add_shard({"a": frames})
+    found = kept.frames(["a"])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:, :2], frames[:, :2], rtol=1e-3)
+    np.testing.assert_array_equal(found[:, 2:], [[65504, -65504]])
 
 
 def shards(folder):
@@ -52,7 +66,7 @@ def test_frames_come_back_in_the_order_asked_for(folder, rng):
 
 
 def test_clips_longer_than_a_row_group_come_back_whole(folder, rng, monkeypatch):
-    monkeypatch.setattr(store, "ROW_GROUP_FRAMES", 8)
+    monkeypatch.setattr(store, "ROW_GROUP_NUMBERS", 8 * 4)
     kept = EmbeddingStore(folder).of(INFO)
     some = clips(rng, a=3, long=50, b=7, c=1)
     with kept.new_shard() as shard:
@@ -66,7 +80,7 @@ def test_clips_longer_than_a_row_group_come_back_whole(folder, rng, monkeypatch)
 
 
 def test_every_frame_comes_once_however_they_are_drawn(folder, rng, monkeypatch):
-    monkeypatch.setattr(store, "ROW_GROUP_FRAMES", 8)
+    monkeypatch.setattr(store, "ROW_GROUP_NUMBERS", 8 * 4)
     kept = EmbeddingStore(folder).of(INFO)
     some = clips(rng, a=9, b=20, c=8, d=9)
     kept.add_shard({name: some[name] for name in "ab"})

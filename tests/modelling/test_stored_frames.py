@@ -17,7 +17,7 @@ INFO = EmbedderInfo("test", "test-1", 8, 0.96, 0.48)
 @pytest.fixture
 def embedded(tmp_path, rng, monkeypatch):
     """Three classes around three centres, 60 clips of 1 to 5 frames in four shards."""
-    monkeypatch.setattr(store, "ROW_GROUP_FRAMES", 16)
+    monkeypatch.setattr(store, "ROW_GROUP_NUMBERS", 16 * INFO.dim)
     kept = EmbeddingStore(Folder(str(tmp_path))).of(INFO)
     rows = []
     for shard in range(4):

@@ -1,6 +1,6 @@
 """A map of clips: where their embeddings lie in a plane, and which clips are nearest.
 
-A clip is the mean of its frames. The plane is t-SNE's (van der Maaten & Hinton, 2008) after
+A clip is its pooled vector. The plane is t-SNE's (van der Maaten & Hinton, 2008) after
 a principal component analysis; distances on it mean little, neighbourhoods much. t-SNE lays
 out some hundred clips, and the others are put between those most like them: its time grows
 faster than the number of clips, and a map is looked at, not measured.
@@ -9,7 +9,7 @@ faster than the number of clips, and a map is looked at, not measured.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
 from soundx.audio import Float32
-from soundx.embeddings.store import EmbeddingSet
 
 logger = logging.getLogger(__name__)
 
@@ -46,60 +45,54 @@ class MapOptions(BaseModel):
     seed: int = 7
 
 
-def map_clips(clip_ids: Sequence[str], embedded: EmbeddingSet, options: MapOptions) -> pd.DataFrame:
+def clips_on_map(clip_ids: Iterable[str], options: MapOptions) -> list[str]:
+    """Return which clips are laid out: all, or as many as the options allow."""
+    # ids are hashes: the first ones in their order are a fair draw, and the same each time
+    return sorted(clip_ids)[: options.max_clips]
+
+
+def map_clips(clip_ids: Sequence[str], vectors: Float32, options: MapOptions) -> pd.DataFrame:
     """Lay clips out in a plane.
 
     Args:
         clip_ids: The clips.
-        embedded: Their embeddings.
+        vectors: One a clip, standardised: what is alike has a high cosine
+            [shape=(n_clips, dim)].
         options: How.
 
     Returns:
         ``clip_id``, ``x``, ``y``, and of each clip's ``neighbours`` (clip ids, nearest
         first) the ``similarities`` (cosine).
     """
-    # ids are hashes: the first ones in their order are a fair draw, and the same each time
-    chosen = sorted(clip_ids)[: options.max_clips]
-    logger.info("Laying out a map of %d clips ...", len(chosen))
-    vectors = _clip_vectors(chosen, embedded)
+    logger.info("Laying out a map of %d clips ...", len(clip_ids))
     places = _lay_out(vectors, options.seed)
     neighbours, similarities = _nearest(vectors, options.neighbours)
     return pd.DataFrame(
         {
-            "clip_id": chosen,
+            "clip_id": list(clip_ids),
             "x": places[:, 0],
             "y": places[:, 1],
-            "neighbours": [[chosen[i] for i in row] for row in neighbours],
+            "neighbours": [[clip_ids[i] for i in row] for row in neighbours],
             "similarities": list(similarities),
         }
     )
-
-
-def _clip_vectors(clip_ids: Sequence[str], embedded: EmbeddingSet) -> Float32:
-    sums = np.zeros((len(clip_ids), embedded.info.dim), np.float64)
-    for owners, frames in embedded.iter_frames(clip_ids):
-        np.add.at(sums, owners, frames)
-    counts = embedded.n_frames(clip_ids)
-    return (sums / counts[:, None]).astype(np.float32)
 
 
 def _lay_out(vectors: Float32, seed: int) -> Float32:
     n_clips = len(vectors)
     if n_clips < _FEW:
         return np.stack([np.arange(n_clips), np.zeros(n_clips)], axis=1).astype(np.float32)
-    spread = vectors.std(axis=0)
-    scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
     # the others' threads would only get into each other's way
     with threadpool_limits(1):
-        return _lay_out_scaled(scaled, seed)
+        return _lay_out_many(vectors, seed)
 
 
-def _lay_out_scaled(scaled: Float32, seed: int) -> Float32:
+def _lay_out_many(vectors: Float32, seed: int) -> Float32:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    n_components = min(_COMPONENTS, *scaled.shape)
-    reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
+    n_components = min(_COMPONENTS, *vectors.shape)
+    reduced = PCA(n_components, svd_solver="randomized", random_state=seed).fit_transform(vectors)
     landmarks = reduced[:_LANDMARKS]
     perplexity = min(_PERPLEXITY, (len(landmarks) - 1) / 3)
     laid_out = TSNE(

@@ -28,8 +28,8 @@ from soundx.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-SHARD_FRAMES = 16_384
-"""Frames of a new shard at most, unless one clip has more: 64 MiB of YAMNet's."""
+SHARD_NUMBERS = 16 * 2**20
+"""Numbers of a new shard at most, unless one clip has more: 64 MiB while they are in memory."""
 
 
 class EmbeddingOptions(BaseModel):
@@ -46,7 +46,7 @@ class EmbeddingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layers: tuple[int, ...] = (24, 16, 12, 9)
+    layers: tuple[int, ...] = (24, 14, 9)
     clips_per_shard: int = Field(128, gt=0)
     calibration_clips: int = Field(64, gt=0)
     collect_garbage: bool = False
@@ -177,7 +177,7 @@ class _Spool:
         before = self.clips.pop()[1] if self.clips and self.clips[-1][0] == clip_id else 0
         self.clips.append((clip_id, before + len(frames)))
         self._n_frames += len(frames)
-        if self._n_frames <= SHARD_FRAMES:
+        if self._n_frames * self._dim <= SHARD_NUMBERS:
             self._held.append((clip_id, frames))
             return
         if self._file is None:
@@ -227,7 +227,9 @@ def _plan(
     low = n_frames = 0
     for position, duration_s in enumerate(durations_s):
         count = n_frames_about(float(duration_s), embedder)
-        full = position - low >= clips_per_shard or n_frames + count > SHARD_FRAMES
+        full = (
+            position - low >= clips_per_shard or (n_frames + count) * embedder.dim > SHARD_NUMBERS
+        )
         if full and position > low:
             bounds.append((low, position))
             low, n_frames = position, 0

@@ -29,12 +29,12 @@ from soundx.storage.folder import Folder
 
 Int64 = npt.NDArray[np.int64]
 
-ROW_GROUP_FRAMES = 2048
-"""Frames read or written at a time: 8 MiB of YAMNet's."""
+ROW_GROUP_NUMBERS = 2 * 2**20
+"""Numbers read or written at a time: 8 MiB in memory."""
 COMPACT_SHARDS = 16
 """So many small shards are merged."""
-COMPACT_FRAMES = 65_536
-"""Frames of a merged shard at most, unless one clip has more; half of it is small."""
+COMPACT_NUMBERS = 64 * 2**20
+"""Numbers of a merged shard at most, unless one clip has more; half of it is small."""
 
 _OLD_S = 24 * 3600.0  # what a killed run left behind; a younger file may still be written
 _CLIPS_KEY = b"soundx.clips"
@@ -137,7 +137,8 @@ class ShardWriter:
             {
                 "clip_id": pa.string(),
                 "frame": pa.int32(),
-                "embedding": pa.list_(pa.float32(), dim),
+                # half the bytes of float32, and no model is the worse for it (docs/benchmarks.md)
+                "embedding": pa.list_(pa.float16(), dim),
             }
         )
         # floats do not compress; plain pages are read back without a copy
@@ -162,7 +163,7 @@ class ShardWriter:
         self.clips.append((clip_id, first + len(frames)))
         self._held.append((clip_id, first, frames))
         self._n_held += len(frames)
-        if self._n_held >= ROW_GROUP_FRAMES:
+        if self._n_held * self._dim >= ROW_GROUP_NUMBERS:
             self._flush()
 
     @property
@@ -189,13 +190,19 @@ class ShardWriter:
                     "clip_id": pa.array(owners, pa.string()),
                     "frame": np.concatenate(numbers),
                     "embedding": pa.FixedSizeListArray.from_arrays(
-                        values.astype(np.float32, copy=False).ravel(), self._dim
+                        _halves(values).ravel(), self._dim
                     ),
                 }
             ),
             row_group_size=len(values),
         )
         self._held, self._n_held = [], 0
+
+
+def _halves(values: Float32) -> npt.NDArray[np.float16]:
+    """Return numbers in 16 bits; those too large for them as the largest there is."""
+    largest = float(np.finfo(np.float16).max)
+    return np.clip(values, -largest, largest).astype(np.float16)
 
 
 class EmbeddingSet:
@@ -273,14 +280,14 @@ class EmbeddingSet:
         self,
         clip_ids: Sequence[str],
         *,
-        max_frames: int = ROW_GROUP_FRAMES,
+        max_frames: int = 1,
         shuffle: np.random.Generator | None = None,
     ) -> Iterator[tuple[Int64, Float32]]:
         """Yield all frames of clips, some at a time, as they lie in the shards.
 
         Args:
             clip_ids: The clips, each once.
-            max_frames: About how many frames to yield at a time.
+            max_frames: About how many frames to yield at a time; a row group at least.
             shuffle: Draws another order of row groups; without it a clip's frames come in
                 their order.
 
@@ -341,7 +348,7 @@ class EmbeddingSet:
         with self.folder.open(shard) as file:
             table = pq.ParquetFile(file).read_row_group(number, columns=["embedding"])
         flat = table.column("embedding").combine_chunks().flatten()
-        return np.asarray(flat).reshape(-1, self.info.dim)
+        return np.asarray(flat).astype(np.float32).reshape(-1, self.info.dim)
 
     def _find(self, clip_ids: Sequence[str]) -> Int64:
         places = self._index.find(clip_ids)
@@ -400,7 +407,7 @@ class EmbeddingSet:
         small = [
             (name, clips)
             for name, clips in ((name, self._clips_of(name)) for name in self._shards())
-            if sum(n for _, n in clips) < COMPACT_FRAMES // 2
+            if sum(n for _, n in clips) * self.info.dim < COMPACT_NUMBERS // 2
         ]
         if len(small) < COMPACT_SHARDS:
             return 0
@@ -408,7 +415,7 @@ class EmbeddingSet:
         n_frames = 0
         for name, clips in small:
             count = sum(n for _, n in clips)
-            if batch and n_frames + count > COMPACT_FRAMES:
+            if batch and (n_frames + count) * self.info.dim > COMPACT_NUMBERS:
                 self._merge(batch, None)
                 batch, n_frames = [], 0
             batch.append(name)
@@ -459,7 +466,7 @@ class EmbeddingSet:
             for number in range(groups.metadata.num_row_groups):
                 table = groups.read_row_group(number, columns=["embedding"])
                 flat = table.column("embedding").combine_chunks().flatten()
-                data = np.asarray(flat).reshape(-1, self.info.dim)
+                data = np.asarray(flat).astype(np.float32).reshape(-1, self.info.dim)
                 while len(data):
                     if not remaining:
                         clip_id, remaining = next(left)

@@ -28,7 +28,7 @@ CHOOSE_CLIPS = 2500
 DUAL_ROWS = 9000
 """With more rows the normal equations are added up block by block instead."""
 
-_FLOOR = 0.1  # of a part's mean variance: what hardly moved must not be blown up later
+_FLOOR = 0.5  # of a part's mean variance: what hardly moved must not be blown up later
 _INTERCEPT = 100.0  # squared length of a constant feature: its weight is next to free
 _WIDEST = 20.0
 

@@ -12,13 +12,15 @@ from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Calibrated, Embedder, EmbedderInfo
 from soundx.embedders.base import Layered, Network
-from soundx.embeddings.map import MapOptions, map_clips
+from soundx.embeddings.map import MapOptions, clips_on_map, map_clips
 from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore, Shard
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
+from soundx.modelling.pooling import pooled_widths
 from soundx.modelling.provenance import manifest_digest
+from soundx.modelling.ridge import Standardiser
 from soundx.modelling.splitting import (
     FIELD,
     SplitOptions,
@@ -26,6 +28,7 @@ from soundx.modelling.splitting import (
     check_splits,
     class_weights,
 )
+from soundx.modelling.vectors import all_vectors
 from soundx.storage.folder import Folder
 
 
@@ -88,7 +91,11 @@ def map_embeddings(
     """Lay the clips out in a plane, alike ones together, and list each one's neighbours."""
     embedded = embeddings.current
     clips = clip_manifest[~clip_manifest["clip_id"].isin(list(embedded.rejected))]
-    return map_clips(clips["clip_id"], embedded, embedding_map)
+    chosen = clips_on_map(clips["clip_id"], embedding_map)
+    # what the heads see tells likeness best, labels apart: docs/benchmarks.md
+    vectors = all_vectors(embedded, chosen).whole
+    standardise = Standardiser.of(iter([vectors]), pooled_widths(embedded.info.parts))
+    return map_clips(chosen, standardise(vectors), embedding_map)
 
 
 def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFrame:
