@@ -52,7 +52,7 @@ def test_the_newest_classifier_is_the_latest_release_with_its_own_score(publish)
 
 def test_what_was_not_evaluated_is_not_published(publish):
     releases = publish("v1", 0.9)
-    with pytest.raises(SoundxError, match="v2 was not evaluated.*--pipelines=evaluation"):
+    with pytest.raises(SoundxError, match=r"v2 was not evaluated.*--pipelines=evaluation"):
         publish("v2", None)
     assert releases.latest == "v1"
 

@@ -116,7 +116,7 @@ def test_a_classifier_that_strays_from_its_heads_is_not_made(made, inputs, monke
 
 def test_embeddings_of_another_embedder_stop_it(inputs):
     tables = {head: t.assign(embedder="other-1") for head, t in inputs["model_input"].items()}
-    with pytest.raises(SoundxError, match="made with other-1.*--pipelines=preprocessing"):
+    with pytest.raises(SoundxError, match=r"made with other-1.*--pipelines=preprocessing"):
         run(create_pipeline(), {**inputs, "model_input": tables})
 
 
