@@ -52,7 +52,7 @@ _FILTERS = {
     "cache": "use = egg:swift#memcache\nmemcache_servers = 127.0.0.1:1",
     "listing_formats": "",
     "bulk": "",
-    "s3api": "s3_acl = no\nlocation = us-east-1",
+    "s3api": "s3_acl = no\nlocation = us-east-1\nmax_bucket_listing = {page}",
     "tempauth": "{users}",
     "copy": "",
     "slo": "",
@@ -85,10 +85,12 @@ class S3Server:
     Args:
         data: Folder for its configuration and objects; what is in it is served again.
         port: Its port; the three after it are used too. 0 looks for four free ones.
+        page: Objects in one answer to a listing.
     """
 
-    def __init__(self, data: Path, port: int = 0) -> None:
+    def __init__(self, data: Path, port: int = 0, *, page: int = 1000) -> None:
         self.data = data.resolve()
+        self.page = page
         self.port = port or _free_ports()
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -167,7 +169,7 @@ class S3Server:
         users = f"user_soundx_dev = {SECRET} .admin\nuser_other_guest = {SECRET}"
         for name, options in _FILTERS.items():
             use = "" if options.startswith("use") else f"use = egg:swift#{name}\n"
-            proxy += f"[filter:{name}]\n{use}{options.format(users=users)}\n"
+            proxy += f"[filter:{name}]\n{use}{options.format(users=users, page=self.page)}\n"
         (etc / "proxy.conf").write_text(proxy)
 
     def _build_ring(self, name: str, port: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click.testing
 import numpy as np
 import pytest
 import soundfile
@@ -17,6 +19,9 @@ os.environ["DO_NOT_TRACK"] = "1"
 
 ROOT = Path(__file__).parents[1]
 YAMNET = os.environ.get("SOUNDX_YAMNET", "")
+
+KILLS = [3, pytest.param(20, marks=pytest.mark.slow)]
+"""How often a test kills what must bear it: a few times in ``make test``, and many."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,6 +71,28 @@ def run_kedro(*, env: str | None = None, pipelines: list[str] | None = None, **p
         session.run(pipeline_names=pipelines or ["__default__"])
 
 
+def command(*arguments: str, **variables: str) -> click.testing.Result:
+    """Carry out ``kedro ...`` in this process: what it answers, without the seconds of a start.
+
+    An empty variable is taken away.
+    """
+    from kedro.framework.startup import bootstrap_project
+
+    before = dict(os.environ)
+    try:
+        os.environ.update(variables | {"COLUMNS": "200"})
+        for name in (name for name, value in variables.items() if not value):
+            del os.environ[name]
+        with contextlib.chdir(ROOT):
+            bootstrap_project(ROOT)
+            from soundx.cli import cli
+
+            return click.testing.CliRunner().invoke(cli, arguments)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def load(name: str, *, env: str | None = None, **params: Any) -> Any:
     """Load a dataset of the catalog."""
     from kedro.framework.session import KedroSession
@@ -86,11 +113,22 @@ def every_byte(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data root of one whole run of the demo, without weights."""
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data root of one whole run of the demo, without weights; nobody writes to it."""
     root = tmp_path_factory.mktemp("demo") / "data"
     run_kedro(env="demo", data_root=str(root), embedder="logmel")
-    return root
+    before = every_byte(root)
+    yield root
+    after = every_byte(root)
+    changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    names = ", ".join(sorted(str(path.relative_to(root)) for path in changed))
+    assert not changed, f"a test wrote to the run that all tests share: {names}"
+
+
+@pytest.fixture
+def own_demo(demo: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to go on from."""
+    return Path(shutil.copytree(demo, tmp_path / "demo"))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from soundx.audio.decoding import decode_clip
 from soundx.errors import DryRunDone, SoundxError, find_soundx_error
 from soundx.running.messages import message_for_people
-from tests.conftest import ROOT, every_byte, load, run_kedro
+from tests.conftest import ROOT, command, every_byte, load, run_kedro
 
 
 def kedro(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -64,32 +64,31 @@ def test_the_shipped_files_answer_as_the_evaluation_did(demo):
     assert len(heads) == 5
 
 
-def test_a_second_run_embeds_nothing_and_gives_the_same_metrics(demo, monkeypatch):
-    before = metrics_of(demo)
+def test_a_second_run_embeds_nothing_and_gives_the_same_metrics(own_demo, monkeypatch):
+    before = metrics_of(own_demo)
     from soundx.embedders.logmel import LogMelEmbedder
 
     embedded = []
     pool = LogMelEmbedder._pool
     monkeypatch.setattr(LogMelEmbedder, "_pool", lambda *a: embedded.append(1) or pool(*a))
-    run_kedro(env="demo", data_root=str(demo), embedder="logmel")
-    assert metrics_of(demo) == before
+    run_kedro(env="demo", data_root=str(own_demo), embedder="logmel")
+    assert metrics_of(own_demo) == before
     assert len(embedded) <= 8  # the clips that the export is held against
 
 
-def test_every_training_run_is_kept_and_two_can_be_compared(demo):
-    versions = load("model_versions", env="demo", data_root=str(demo))
-    n_before, first = len(versions), next(iter(versions))
+def test_every_training_run_is_kept_and_two_can_be_compared(own_demo):
+    versions = load("model_versions", env="demo", data_root=str(own_demo))
+    (first,) = versions
     run_kedro(
         env="demo",
         pipelines=["training", "evaluation"],
-        data_root=str(demo),
+        data_root=str(own_demo),
         embedder="logmel",
         training={"max_epochs": 2},
     )
-    assert len(versions) == n_before + 1
-    newest = list(versions)[-1]
-    assert versions[newest].metrics == metrics_of(demo)
-    assert load("classifier", env="demo", data_root=str(demo)).version == newest
+    _, newest = versions
+    assert versions[newest].metrics == metrics_of(own_demo)
+    assert load("classifier", env="demo", data_root=str(own_demo)).version == newest
     assert versions[first].metrics["accuracy"] != versions[newest].metrics["accuracy"]
     clip = np.zeros(16_000, np.float32)
     old, new = (versions[v].classifier.predict(clip) for v in (first, newest))
@@ -99,17 +98,11 @@ def test_every_training_run_is_kept_and_two_can_be_compared(demo):
     assert "max_epochs: 2" in card
 
 
-def test_a_model_is_never_scored_on_clips_it_was_trained_on(demo):
-    run_kedro(
-        env="demo",
-        pipelines=["preprocessing"],
-        data_root=str(demo),
-        embedder="logmel",
-        splits={"seed": 99},
-    )
+def test_a_model_is_never_scored_on_clips_it_was_trained_on(own_demo):
+    ours = {"data_root": str(own_demo), "embedder": "logmel"}
+    run_kedro(env="demo", pipelines=["preprocessing"], **ours, splits={"seed": 99})
     with pytest.raises(SoundxError, match="were seen by this model in training"):
-        run_kedro(env="demo", pipelines=["evaluation"], data_root=str(demo), embedder="logmel")
-    run_kedro(env="demo", pipelines=["preprocessing"], data_root=str(demo), embedder="logmel")
+        run_kedro(env="demo", pipelines=["evaluation"], **ours)
 
 
 def test_a_dry_run_leaves_not_one_byte(demo, tmp_path, capsys):
@@ -171,9 +164,16 @@ def test_outside_the_demo_nothing_falls_back_in_silence(demo, tmp_path, monkeypa
     ],
 )
 def test_mistakes_are_answered_in_one_message_without_a_traceback(tmp_path, arguments, message):
-    done = kedro("run", *(argument.format(tmp=tmp_path) for argument in arguments))
-    assert done.returncode == 1
+    done = command("run", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.exit_code == 1
     assert message in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_mistake_is_answered_as_well_by_kedro_in_a_process_of_its_own(tmp_path):
+    done = kedro("run", "--pipelines=training", f"--params=data_root={tmp_path}")
+    assert done.returncode == 1
+    assert "Run: kedro run --pipelines=preprocessing" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

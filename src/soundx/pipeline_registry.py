@@ -3,7 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-DEFAULT = ("ingestion", "preprocessing", "cross_validation", "training", "evaluation")
+from soundx.running import DEFAULT
 
 
 def register_pipelines() -> dict[str, Pipeline]:

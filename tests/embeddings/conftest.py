@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import sys
 from pathlib import Path
 
 import pytest
+
+PATIENCE_S = 120
 
 # counting.py is also run as a script, and its class found by workers, under that name
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,6 +38,8 @@ class Lines:
     def take(self):
         """Return (process, samples) of the next clip that was embedded."""
         while b"\n" not in self.rest:
+            ready, _, _ = select.select([self.file], [], [], PATIENCE_S)
+            assert ready, "nobody tells of clips any more"
             self.rest += os.read(self.file.fileno(), 4096)
         line, self.rest = self.rest.split(b"\n", 1)
         return tuple(map(int, line.split()))

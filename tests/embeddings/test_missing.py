@@ -15,6 +15,7 @@ from soundx.embeddings.missing import EmbeddingOptions
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
+from tests.conftest import KILLS
 
 HERE = Path(__file__).parent
 
@@ -102,24 +103,26 @@ def run_and_kill(command, lines, after):
     return heard + [n for _, n in lines.take_what_is_there()]
 
 
-def test_killed_twenty_times_it_goes_on_from_the_last_whole_shard(tmp_path, pipe, rng):
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_again_and_again_it_goes_on_from_the_last_whole_shard(tmp_path, pipe, rng, kills):
     clips, folder = tmp_path / "clips", tmp_path / "store"
-    write_clips(clips, range(1600, 2600))
+    lengths = range(1600, 1600 + 50 * kills)
+    write_clips(clips, lengths)
     path, lines = pipe
     times: Counter[int] = Counter()
-    for _ in range(20):
+    for _ in range(kills):
         whole = EmbeddingStore(Folder(str(folder))).of(Counting().info)
-        before = {n for n in range(1600, 2600) if f"{n}.wav" in whole}
+        before = {n for n in lengths if f"{n}.wav" in whole}
         after = int(rng.integers(1, 40))
         heard = run_and_kill([str(clips), str(folder), path], lines, after)
         assert not before & set(heard), "clips of a whole shard were embedded again"
         times.update(heard)
-    assert times.total() > 200
+    assert times.total() > 10 * kills
     lines.widen()
     last = [sys.executable, str(HERE / "counting.py"), str(clips), str(folder), path]
     subprocess.run(last, check=True)
     times.update(n for _, n in lines.take_what_is_there())
-    assert set(times) == set(range(1600, 2600))
+    assert set(times) == set(lengths)
     assert_holds_all(folder, clips)
 
 

@@ -14,6 +14,7 @@ from counting import KILLER_SAMPLES, Counting, assert_holds_all, fill, job, writ
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
+from tests.conftest import KILLS
 
 pytest.importorskip("distributed", reason="needs the extra 'dask'")
 
@@ -22,7 +23,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def workers_find_the_class(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
 
 
 def started(*command, **options):
@@ -39,7 +40,7 @@ def test_a_clip_that_kills_its_decoder_costs_no_neighbour(tmp_path, caplog):
     assert dict(os.environ) == before
     assert (report["clips"], report["embedded"]) == (41, 40)
     assert list(report["rejected"]) == [f"{KILLER_SAMPLES}.wav"]
-    assert "Dask, 2 workers, 2 threads" in report["engine"]
+    assert re.search(r"Dask, [12] workers", report["engine"])  # one may just have been killed
     assert_holds_all(tmp_path / "store", clips, without=KILLER_SAMPLES)
     # nothing is tried again, and the local engine does not die of it either
     again = fill(store, job(clips))
@@ -48,13 +49,14 @@ def test_a_clip_that_kills_its_decoder_costs_no_neighbour(tmp_path, caplog):
     assert f"{KILLER_SAMPLES}.wav was left out" in caplog.text
 
 
-def test_workers_killed_twenty_times_lose_nothing(tmp_path, pipe, rng):
+@pytest.mark.parametrize("kills", KILLS)
+def test_workers_killed_again_and_again_lose_nothing(tmp_path, pipe, rng, kills):
     clips, folder = tmp_path / "clips", tmp_path / "store"
-    write_clips(clips, range(1600, 3200))
+    write_clips(clips, range(1600, 1600 + 80 * kills))
     path, lines = pipe
     run = started(HERE / "counting.py", clips, folder, path, "local")
     try:
-        for _ in range(20):
+        for _ in range(kills):
             for _ in range(int(rng.integers(1, 30))):
                 worker, _ = lines.take()
             with contextlib.suppress(ProcessLookupError):  # heard of one that is gone already

@@ -20,12 +20,15 @@ assert _spec.loader is not None
 s3_server = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(s3_server)
 
+PAGE = 100
+"""Objects in one answer to a listing: a tenth of AWS's, so that more than a page is soon there."""
+
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server = s3_server.S3Server(tmp_path_factory.mktemp("s3"))
+    server = s3_server.S3Server(tmp_path_factory.mktemp("s3"), page=PAGE)
     server.start()
     yield server
     server.stop()

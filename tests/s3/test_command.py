@@ -7,30 +7,20 @@ import os
 import subprocess
 import sys
 
+import click.testing
 import pandas as pd
 import pytest
 
 from soundx.storage.s3 import use_settings
-from tests.conftest import ROOT, run_kedro
+from tests.conftest import ROOT, command, run_kedro
 from tests.embedders.test_yamnet import saved_model
 
 
-def kedro_run(*arguments: str, cwd=ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--pipelines=ingestion", *arguments],
-        cwd=cwd,
-        env=settings | {"COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def ingest(tmp_path, *params: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def ingest(tmp_path, *params: str, **variables: str) -> click.testing.Result:
     """Run the ingestion of environment s3; an empty variable is taken away."""
-    settings = {name: value for name, value in (os.environ | variables).items() if value}
     given = ",".join([f"data_root={tmp_path / 'data'}", *params])
-    return kedro_run("--env=s3", f"--params={given}", **settings)
+    ours = ("--env=s3", "--pipelines=ingestion", f"--params={given}")
+    return command("run", *ours, **variables)
 
 
 @dataclasses.dataclass
@@ -66,22 +56,21 @@ def test_each_trouble_is_one_line_that_names_bucket_and_way_out(name, fill, prox
     (tmp_path / "data/01_raw/A/mine.wav").write_bytes(b"mine")
     proxy.decide = lambda method, path: trouble.fault
     done = ingest(tmp_path, f"source=s3://{bucket}", **trouble.variables)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     lines = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
     assert len(lines) == 1
     assert trouble.says in lines[0]
     assert bucket in lines[0] or "profile" in name
-    everything = done.stdout + done.stderr
-    assert "Traceback" not in everything
+    assert "Traceback" not in done.output
     for secret in ("testing", "not-this-one", "Signature=", "AWS4-HMAC"):
-        assert secret not in everything
+        assert secret not in done.output
     assert (tmp_path / "data/01_raw/A/mine.wav").read_bytes() == b"mine"
 
 
 def test_a_wrong_region_is_set_right_by_what_the_server_answers(fill, write_clip, tmp_path):
     bucket = fill({"A/1.wav": write_clip("clip.wav").read_bytes()})
     done = ingest(tmp_path, f"source=s3://{bucket}", AWS_DEFAULT_REGION="eu-west-9")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert (tmp_path / "data/01_raw/A/1.wav").is_file()
 
 
@@ -89,7 +78,7 @@ def test_a_dry_run_prints_and_changes_nothing(fill, write_clip, tmp_path):
     clip = write_clip("clip.wav").read_bytes()
     bucket = fill({"A/1.wav": clip})
     done = ingest(tmp_path, f"source=s3://{bucket}", "dry_run=true")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert "would fetch   A/1.wav" in done.stdout
     assert not (tmp_path / "data/01_raw/A").exists()
     assert not (tmp_path / "data/02_intermediate").exists()
@@ -142,7 +131,7 @@ def test_keys_may_stand_in_files_and_the_environment_goes_first(monkeypatch):
 
 
 def test_credentials_yml_and_dotenv_are_read(server, fill, write_clip, tmp_path, monkeypatch):
-    """A project of its own, whose conf/local holds the keys."""
+    """A project of its own, whose conf/local holds the keys, and a process of its own."""
     bucket = fill({"A/1.wav": write_clip("clip.wav").read_bytes()})
     project = tmp_path / "project"
     (project / "conf/local").mkdir(parents=True)
@@ -154,9 +143,15 @@ def test_credentials_yml_and_dotenv_are_read(server, fill, write_clip, tmp_path,
     (project / "conf/local/credentials.yml").write_text(
         "s3: {key: 'soundx:dev', secret: testing}\n"
     )
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     given = f"--params=source=s3://{bucket},data_root={tmp_path / 'data'}"
-    done = kedro_run(given, cwd=project, **variables)
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", "run", "--pipelines=ingestion", given],
+        cwd=project,
+        env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "data/01_raw/A/1.wav").is_file()
     assert "testing" not in done.stdout + done.stderr

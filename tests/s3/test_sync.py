@@ -20,6 +20,8 @@ from soundx.clips.waveforms import ClipWaveforms
 from soundx.errors import AudioError, SoundxError
 from soundx.storage.s3 import split_url
 from tests.clips.test_mirror import tree
+from tests.conftest import KILLS
+from tests.s3.conftest import PAGE
 
 CLIPS = {f"L{i % 4}/{i:03d}.wav": os.urandom(2000 + i) for i in range(60)}
 
@@ -65,9 +67,11 @@ def test_a_prefix_is_a_source_of_its_own(fill, tmp_path):
         split_url("gs://b")
 
 
-def test_more_than_a_page_is_listed_and_large_objects_arrive(fill, tmp_path):
-    many = {f"A/{i}": b"x" for i in range(1001)} | {"A/large": os.urandom(3_000_000)}
-    assert sync(fill(many), tmp_path).fetched == 1002
+def test_more_than_a_page_is_listed_and_large_objects_arrive(fill, s3, tmp_path):
+    many = {f"A/{i}": b"x" for i in range(PAGE + 1)} | {"A/large": os.urandom(3_000_000)}
+    bucket = fill(many)
+    assert s3.list_objects_v2(Bucket=bucket)["IsTruncated"]
+    assert sync(bucket, tmp_path).fetched == PAGE + 2
     assert tree(tmp_path) == many
 
 
@@ -156,16 +160,20 @@ def test_a_stalled_answer_is_given_up_and_asked_again(fill, proxy, tmp_path):
 
 
 def test_a_refusal_in_the_middle_of_a_listing_deletes_nothing(fill, proxy, s3, tmp_path):
-    many = {f"A/{i:04d}": b"x" for i in range(1100)}
+    many = {f"A/{i:04d}": b"x" for i in range(PAGE + 10)}
     bucket = fill(many)
     sync(bucket, tmp_path)
     proxy.decide = lambda method, path: "forbidden" if "continuation-token" in path else None
     with pytest.raises(SoundxError, match=rf"s3://{bucket}: these credentials may not"):
         sync(bucket, tmp_path)
+    assert proxy.n_faults == 1
     assert tree(tmp_path) == many
 
 
-def test_a_server_that_never_recovers_is_said_and_leaves_whole_files(fill, proxy, tmp_path):
+def test_a_server_that_never_recovers_is_said_and_leaves_whole_files(
+    fill, proxy, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("soundx.storage.s3._LONGEST_WAIT_S", 0.2)  # it is given up sooner
     bucket = fill(CLIPS)
     proxy.decide = lambda method, path: "truncate" if path.endswith("/040.wav") else None
     with pytest.raises(SoundxError, match=f"s3://{bucket}"):
@@ -176,23 +184,24 @@ def test_a_server_that_never_recovers_is_said_and_leaves_whole_files(fill, proxy
     assert tree(tmp_path) == CLIPS
 
 
-def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, tmp_path):
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, tmp_path, kills):
     rng = random.Random(7)
     content = {f"L{i % 4}/{i:03d}.wav": os.urandom(20_000) for i in range(250)}
     ever = {key: {value} for key, value in content.items()}
     bucket = fill(content)
     code = (
         "import sys; from pathlib import Path; from soundx.clips.mirror import mirror; "
-        "from soundx.storage.s3 import S3Source; print('ready', flush=True); "
+        "from soundx.clips.bucket import S3Source; print('ready', flush=True); "
         f"mirror(S3Source('s3://{bucket}'), Path(sys.argv[1]))"
     )
     n_killed = 0
-    while n_killed < 20:
+    while n_killed < kills:
         with subprocess.Popen(
             [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            assert process.stdout.readline() == b"ready\n"
             try:
                 process.wait(rng.uniform(0.0, 2.0))
             except subprocess.TimeoutExpired:

@@ -124,8 +124,8 @@ def test_two_browsers_start_one_run_and_either_stops_it(project, open_page):
     assert not button(first, "Start").disabled
 
 
-def test_a_finished_run_shows_what_it_came_to(demo, project_on, open_page):
-    project = project_on(demo)
+def test_a_finished_run_shows_what_it_came_to(own_demo, project_on, open_page):
+    project = project_on(own_demo)
     app = sign_in(open_page(project))
     assert app.multiselect[0].value == ["training", "evaluation"]
     app.multiselect[0].set_value(["evaluation"])

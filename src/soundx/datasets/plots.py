@@ -1,4 +1,7 @@
-"""Pictures and interactive plots, written whole or not at all."""
+"""Pictures and interactive plots, written whole or not at all.
+
+Importing this imports Matplotlib, as Kedro's own dataset of pictures does.
+"""
 
 from __future__ import annotations
 

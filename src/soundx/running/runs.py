@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from soundx.errors import SoundxError
-from soundx.pipeline_registry import DEFAULT
 from soundx.progress import PROGRESS_FILE
+from soundx.running import DEFAULT
 from soundx.running.supervise import END, PROCESS, RUN, birth_of, write_json
 
 PASSWORD = "SOUNDX_TRAIN_PASSWORD"

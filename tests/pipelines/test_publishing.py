@@ -1,0 +1,68 @@
+"""From the newest classifier to a release."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from soundx.classifier.releases import PublishingOptions
+from soundx.classifier.versions import Evaluation, ModelVersions
+from soundx.datasets.models import ReleasesDataset
+from soundx.errors import SoundxError
+from soundx.pipelines.publishing import create_pipeline
+from soundx.storage.folder import Folder
+from tests.classifier.test_releases import make_release
+from tests.pipelines.runs import run, steps
+
+
+@pytest.fixture
+def publish(tmp_path):
+    """Publish a model of some accuracy, which was evaluated unless that is None."""
+
+    def publish(version, accuracy, **options):
+        release = make_release(version, accuracy or 0.5)
+        versions = ModelVersions(Folder(str(tmp_path / "versions")))
+        versions.keep_classifier(release.classifier)
+        if accuracy is not None:
+            tables = [pd.DataFrame({"label": ["A"]})] * 4
+            versions.keep_evaluation(Evaluation(version, release.metrics, *tables, "# Card"))
+        made = run(
+            create_pipeline(),
+            {
+                "classifier": release.classifier,
+                "model_versions": versions,
+                "params:publishing": PublishingOptions(**options),
+                "releases": ReleasesDataset(path=str(tmp_path / "releases")),
+            },
+        )
+        return made["releases"]
+
+    return publish
+
+
+def test_the_newest_classifier_is_the_latest_release_with_its_own_score(publish):
+    publish("v1", 0.9)
+    releases = publish("v2", 0.95)
+    assert releases.latest == "v2"
+    assert list(releases) == ["v1", "v2"]
+    assert releases.describe("v2")["metrics"]["accuracy"] == 0.95
+    assert releases.load().version == "v2"
+
+
+def test_what_was_not_evaluated_is_not_published(publish):
+    releases = publish("v1", 0.9)
+    with pytest.raises(SoundxError, match=r"v2 was not evaluated.*--pipelines=evaluation"):
+        publish("v2", None)
+    assert releases.latest == "v1"
+
+
+def test_what_is_worse_is_published_only_by_force(publish):
+    publish("v1", 0.9)
+    with pytest.raises(DatasetError, match=r"-20\.0 points.*publishing\.force=true"):
+        publish("v2", 0.7)
+    assert publish("v3", 0.7, force=True).latest == "v3"
+
+
+def test_its_step_is_this():
+    assert steps(create_pipeline()) == ["publishing.publish_classifier"]

@@ -1,0 +1,128 @@
+"""From embeddings to heads, and from heads to a classifier that answers as they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from soundx.embedders.logmel import LogMelEmbedder
+from soundx.embeddings.store import EmbeddingStore
+from soundx.errors import SoundxError
+from soundx.labels import LabelTree
+from soundx.modelling.heads import TrainingOptions
+from soundx.pipelines.training import create_pipeline, nodes
+from soundx.storage.folder import Folder
+from tests.pipelines.runs import run, steps
+
+LABELS = {"A_low": 200, "A_high": 3000, "B": 900}
+TREE = LabelTree.build([(label, label.split("_")[0]) for label in LABELS])
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Six tones of each label, embedded; tables for the heads as preprocessing makes them."""
+    rng = np.random.default_rng(7)
+    embedder = LogMelEmbedder()
+    rows, waveforms = [], {}
+    for label, pitch_hz in LABELS.items():
+        for number in range(6):
+            path = f"{label}/{number}.wav"
+            angle = np.arange(16_000) * 2 * np.pi * pitch_hz * rng.uniform(0.9, 1.1) / 16_000
+            tone = 0.3 * np.sin(angle) + 0.01 * rng.standard_normal(16_000)
+            waveforms[path] = tone.astype(np.float32)
+            split = ("train", "train", "train", "validation", "validation", "test")[number]
+            rows.append((path, path, label, label.split("_")[0], split))
+    store = EmbeddingStore(Folder(str(tmp_path_factory.mktemp("embeddings"))))
+    frames = dict(zip(waveforms, embedder.embed(list(waveforms.values())), strict=True))
+    store.of(embedder.info).add_shard(frames)
+    store.set_current(embedder.info)
+    clips = pd.DataFrame(rows, columns=["clip_id", "path", "label", "category", "split"])
+    clips["n_frames"] = [len(frames[clip_id]) for clip_id in clips["clip_id"]]
+    tables = {}
+    for head in TREE.heads:
+        target = clips["label"].map({label: TREE.target(head, label) for label in LABELS})
+        mine = clips[target.notna()].assign(weight=np.float32(1))
+        mine["target"] = target.dropna().astype(np.int64)
+        tables[head] = mine.assign(embedder=embedder.info.fingerprint)
+    return {
+        "model_input": tables,
+        "embeddings": store,
+        "embedder": embedder,
+        "waveforms": {path: lambda samples=samples: samples for path, samples in waveforms.items()},
+        "clip_manifest": clips[["clip_id", "path", "label", "category"]],
+        "splits": clips[["clip_id", "split"]],
+        "params:training": TrainingOptions(
+            hidden_units=(16,), max_epochs=30, learning_rate=0.01, batch_size=8
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def made(inputs):
+    return run(create_pipeline(), inputs)
+
+
+def test_each_head_learns_its_classes_from_its_clips(made, inputs):
+    heads = made["heads"]
+    assert heads.tree == TREE
+    assert {head: model.output_shape[-1] for head, model in heads.models.items()} == {
+        "general": 2,
+        "A": 2,
+    }
+    for history in heads.histories.values():
+        assert 1 <= history.best_epoch <= len(history.loss) <= 30
+        assert history.val_accuracy[history.best_epoch - 1] > 0.9
+    assert heads.clips_per_split == {"train": 9, "validation": 6, "test": 3}
+    assert len(heads.seen_clips) == 15
+    assert heads.training["max_epochs"] == 30
+    assert heads.embedder == inputs["embedder"].info
+
+
+def test_the_classifier_answers_for_sounds_it_never_heard(made, inputs):
+    classifier = made["classifier"]
+    assert made["trained_versions"].files == classifier.files
+    assert classifier.labels == TREE.labels
+    assert classifier.info["tflite_difference"] <= nodes.PARITY_TOLERANCE
+    assert b"Not evaluated yet" in classifier.files["model_card.md"]
+    for label in LABELS:
+        clip = inputs["waveforms"][f"{label}/5.wav"]()
+        assert classifier.labels[classifier.predict(clip).argmax()] == label
+
+
+def test_the_curves_are_of_every_head_and_epoch(made):
+    figure = made["training_curves"]
+    histories = made["heads"].histories
+    assert {title.text for title in figure.layout.annotations} == set(histories)
+    losses = [tuple(history.loss) for history in histories.values()]
+    assert [trace.y for trace in figure.data if trace.name == "training"] == losses
+
+
+class Deaf(LogMelEmbedder):
+    """An embedder that hears less than the graph which is shipped."""
+
+    def embed(self, waveforms):
+        return super().embed([waveform / 30 for waveform in waveforms])
+
+
+def test_a_classifier_that_strays_from_its_heads_is_not_made(made, inputs, monkeypatch):
+    # exported once is enough
+    exported = made["classifier"]
+    monkeypatch.setattr("soundx.classifier.export.export_classifier", lambda *_: exported)
+    export = create_pipeline().only_nodes("training.export_heads")
+    with pytest.raises(SoundxError, match=r"strays by .* Nothing was saved"):
+        run(export, {**inputs, "heads": made["heads"], "embedder": Deaf()})
+
+
+def test_embeddings_of_another_embedder_stop_it(inputs):
+    tables = {head: t.assign(embedder="other-1") for head, t in inputs["model_input"].items()}
+    with pytest.raises(SoundxError, match=r"made with other-1.*--pipelines=preprocessing"):
+        run(create_pipeline(), {**inputs, "model_input": tables})
+
+
+def test_its_steps_are_these():
+    assert sorted(steps(create_pipeline())) == [
+        "training.export_heads",
+        "training.plot_training_curves",
+        "training.train_heads",
+    ]
