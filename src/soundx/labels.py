@@ -142,6 +142,15 @@ class LabelTree:
                 joint[:, column] *= by_head[category][:, self.heads[category].index(label)]
         return joint
 
+    def hard_routed(self, joint: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return the best label inside the best category, where one wrong step is the last.
+
+        The way soundx replaces, for comparison [shape=(n_clips,)].
+        """
+        category = self.category_probabilities(joint).argmax(axis=1)
+        inside = self.category_index()[None, :] == category[:, None]
+        return np.asarray(np.where(inside, joint, -1.0).argmax(axis=1))
+
     def category_probabilities(self, joint: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Sum label probabilities by category [shape=(n_clips, n_categories)]."""
         by_category = np.zeros((len(joint), len(self.categories)))

@@ -60,7 +60,7 @@ def test_clips_that_were_put_there_by_hand_need_no_source(ingest, write_clip):
 
 
 def test_without_any_clip_it_says_how_to_begin(ingest):
-    with pytest.raises(SoundxError, match="--env=demo"):
+    with pytest.raises(SoundxError, match="no clips"):
         ingest(None)
 
 

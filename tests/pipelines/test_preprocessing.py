@@ -106,7 +106,8 @@ def test_each_head_has_a_table_of_its_clips(inputs):
     for head, classes in (("general", ["A", "B"]), ("A", ["A_1", "A_2"])):
         table = tables[head]
         assert table.columns.tolist() == [
-            "clip_id", "label", "category", "split", "n_frames", "target", "weight", "embedder",
+            "clip_id", "label", "category", "split", "group", "n_frames", "target", "weight",
+            "embedder",
         ]  # fmt: skip
         named = table["category" if head == "general" else "label"]
         assert [classes[target] for target in table["target"]] == named.tolist()
