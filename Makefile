@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 # Material's advertisement for its successor
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup run test test-browser test-package train eval sync publish releases rollback \
+.PHONY: help setup run test test-all test-browser test-package train eval sync publish releases rollback \
   s3 bench bench-s3 viz viz-build app notebook docs docs-serve package lint format hooks lock clean
 
 help:  ## list the targets
@@ -29,15 +29,18 @@ $(STAMP): requirements.lock pyproject.toml scripts/bootstrap.sh
 run: $(STAMP)  ## the main job, ingestion to evaluation, on synthesised clips, offline
 	$(BIN)/kedro run --env=demo
 
-test: $(STAMP)  ## run the tests (ARGS=... for pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run the tests, all but the slow ones (ARGS=... for pytest)
+	$(BIN)/python scripts/run_tests.py $(ARGS)
+
+test-all: $(STAMP)  ## run the slow ones as well, and tell the coverage
+	$(BIN)/python -m pytest --cov=soundx --cov-report=term:skip-covered $(ARGS)
 
 test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 for docs/images)
 	bash scripts/browser.sh
-	$(BIN)/python -m pytest --no-cov tests/browser $(ARGS)
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-package: $(STAMP)  ## wheel, conf archive, MLflow and make run, in environments of their own
-	$(BIN)/python -m pytest --no-cov tests/packaging $(ARGS)
+	$(BIN)/python -m pytest tests/packaging $(ARGS)
 
 package: $(STAMP)  ## a wheel and an archive of conf/, in dist/
 	$(BIN)/kedro package

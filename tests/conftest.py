@@ -23,8 +23,26 @@ YAMNET = os.environ.get("SOUNDX_YAMNET", "")
 KILLS = [3, pytest.param(20, marks=pytest.mark.slow)]
 """How often a test kills what must bear it: a few times in ``make test``, and many."""
 
+DEMO: dict[str, Any] = {
+    "embedder": "logmel",
+    "training": {"max_epochs": 15, "learning_rate": 2e-3},
+}
+"""Parameters of the run that tests share: as good as the project's own, in fewer epochs."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    halves = "of the tests, those that go by the one run of the demo, or all others"
+    parser.addoption("--half", choices=("demo", "others"), help=halves)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if half := config.getoption("--half"):
+        chosen, left = [], []
+        for item in items:
+            by_demo = "demo" in getattr(item, "fixturenames", ())
+            (chosen if by_demo == (half == "demo") else left).append(item)
+        config.hook.pytest_deselected(items=left)
+        items[:] = chosen
     if not YAMNET:
         skip = pytest.mark.skip(reason="needs YAMNet's weights: set SOUNDX_YAMNET to a SavedModel")
         for item in items:
@@ -116,7 +134,7 @@ def every_byte(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The data root of one whole run of the demo, without weights; nobody writes to it."""
     root = tmp_path_factory.mktemp("demo") / "data"
-    run_kedro(env="demo", data_root=str(root), embedder="logmel")
+    run_kedro(env="demo", data_root=str(root), **DEMO)
     before = every_byte(root)
     yield root
     after = every_byte(root)

@@ -80,6 +80,7 @@ def versions(venv: Path) -> dict[str, str]:
     return {name: one.version for name, one in installed(venv).items() if name != "setuptools"}
 
 
+@pytest.mark.slow  # an environment each
 @pytest.mark.parametrize("road", ROADS)
 def test_newer_releases_on_the_index_are_left_there(index, lock, stranger, tmp_path, road):
     project = write_wheel(tmp_path, "project", "3.0", requires=["asks", *PLAIN])
@@ -92,6 +93,7 @@ def test_newer_releases_on_the_index_are_left_there(index, lock, stranger, tmp_p
     assert {name.split("-")[1] for name in index.fetched} == {"1.0"}
 
 
+@pytest.mark.slow  # an environment each
 def test_the_lines_without_make_leave_them_too(index, lock, stranger, tmp_path):
     page = (ROOT / "docs/commands.md").read_text()
     block = re.search(r"Without `make`, .*?```console\n(.*?)```", page, re.DOTALL)[1]
@@ -114,6 +116,7 @@ def test_the_lines_without_make_leave_them_too(index, lock, stranger, tmp_path):
     assert versions(tmp_path / ".venv") == pinned(lock)
 
 
+@pytest.mark.slow  # an environment each
 @pytest.mark.parametrize("road", ROADS)
 def test_a_lock_that_is_not_whole_is_refused(lock, stranger, tmp_path, road):
     part = tmp_path / "part.lock"
@@ -123,6 +126,7 @@ def test_a_lock_that_is_not_whole_is_refused(lock, stranger, tmp_path, road):
     assert re.search("asks.* requires .*plain-0", done.stdout + done.stderr)
 
 
+@pytest.mark.slow  # an environment each
 @pytest.mark.parametrize("road", ROADS)
 def test_a_file_that_is_not_the_locked_one_is_refused(lock, stranger, tmp_path, road):
     other = tmp_path / "other.lock"
@@ -132,6 +136,7 @@ def test_a_file_that_is_not_the_locked_one_is_refused(lock, stranger, tmp_path, 
     assert "hash" in done.stderr.lower()
 
 
+@pytest.mark.slow  # an environment each
 def test_what_an_older_lock_named_does_not_stay(lock, stranger, tmp_path):
     venv, newer = tmp_path / "env", tmp_path / "newer.lock"
     newer.write_text(re.sub("(?m)^plain-9.*\n.*\n", "", lock.read_text()))

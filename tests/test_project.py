@@ -14,7 +14,7 @@ import pytest
 from soundx.audio.decoding import decode_clip
 from soundx.errors import DryRunDone, SoundxError, find_soundx_error
 from soundx.running.messages import message_for_people
-from tests.conftest import ROOT, command, every_byte, load, run_kedro
+from tests.conftest import DEMO, ROOT, command, every_byte, load, run_kedro
 
 
 def kedro(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +30,17 @@ def kedro(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]
 
 def metrics_of(root):
     return json.loads((root / "08_reporting/metrics.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_demo_is_learnt_as_well_with_the_projects_own_parameters(own_demo):
+    run_kedro(
+        env="demo",
+        pipelines=["training", "evaluation"],
+        data_root=str(own_demo),
+        embedder="logmel",
+    )
+    assert metrics_of(own_demo)["accuracy"] >= 0.9
 
 
 def test_the_demo_is_learnt_and_honestly_scored(demo):
@@ -71,7 +82,7 @@ def test_a_second_run_embeds_nothing_and_gives_the_same_metrics(own_demo, monkey
     embedded = []
     pool = LogMelEmbedder._pool
     monkeypatch.setattr(LogMelEmbedder, "_pool", lambda *a: embedded.append(1) or pool(*a))
-    run_kedro(env="demo", data_root=str(own_demo), embedder="logmel")
+    run_kedro(env="demo", data_root=str(own_demo), **DEMO)
     assert metrics_of(own_demo) == before
     assert len(embedded) <= 8  # the clips that the export is held against
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,11 +46,12 @@ def make_project(folder: Path, data_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def viewer(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
-    """The viewer of a project that holds one run of the demo."""
-    project = make_project(tmp_path_factory.mktemp("project"), demo)
+    """The viewer of a project that holds one run of the demo, a copy: it trains on."""
+    data_root = Path(shutil.copytree(demo, tmp_path_factory.mktemp("viewer") / "data"))
+    project = make_project(tmp_path_factory.mktemp("project"), data_root)
     password = "right password"
     with serve(project, SOUNDX_TRAIN_PASSWORD=password) as url:
-        yield Viewer(url, project, demo, password)
+        yield Viewer(url, project, data_root, password)
 
 
 @contextmanager

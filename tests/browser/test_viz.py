@@ -140,10 +140,10 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_the_last_run_is_shown_by_the_live_server(demo, tmp_path):
+def test_the_last_run_is_shown_by_the_live_server(own_demo, tmp_path):
     """Times and sizes, as Kedro-Viz notes them down in any ``kedro run``."""
     kedro = str(Path(sys.executable).with_name("kedro"))
-    where = ["--env=demo", f"--params=data_root={demo}"]
+    where = ["--env=demo", f"--params=data_root={own_demo}"]
     subprocess.run([kedro, "run", "--pipelines=evaluation", *where], cwd=ROOT, check=True)
     port = next(number for number in range(20_000, 30_000) if is_free(number))
     command = [
@@ -168,5 +168,5 @@ def test_the_last_run_is_shown_by_the_live_server(demo, tmp_path):
     assert len(status["nodes"]) == 5
     assert all(node["duration"] > 0 for node in status["nodes"].values())
     sizes = {data["name"]: data["size"] for data in status["datasets"].values()}
-    predictions = demo / "07_model_output/test_predictions.parquet"
+    predictions = own_demo / "07_model_output/test_predictions.parquet"
     assert sizes["test_predictions"] == predictions.stat().st_size

@@ -26,7 +26,7 @@ def test_the_set_is_what_the_demo_needs(tmp_path):
 
 
 def test_every_label_sounds_lasts_and_varies(tmp_path):
-    source = SynthesisedSource(clips_per_label=8)
+    source = SynthesisedSource(clips_per_label=5)
     rates, channels = set(), set()
     for key in source.clips:
         samples, rate_hz = soundfile.read(io.BytesIO(fetch(source, key, tmp_path)))

@@ -11,7 +11,7 @@ import pytest
 from soundx.classifier.bundle import Classifier
 from soundx.embedders import EmbedderInfo
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.provenance import short_hashes
 from soundx.pipelines.evaluation import create_pipeline
@@ -129,8 +129,9 @@ def test_a_classifier_of_another_training_or_one_that_is_not_kept_stops_it(input
 
 def test_without_test_clips_it_says_what_to_run(inputs):
     inputs["splits"]["split"] = "train"
-    with pytest.raises(SoundxError, match="no test clip"):
+    with pytest.raises(SoundxError, match="no test clip") as caught:
         run(create_pipeline(), inputs)
+    assert caught.value.remedy is Remedy.PREPROCESS_AND_TRAIN
 
 
 def test_its_steps_are_these():

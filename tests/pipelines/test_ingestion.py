@@ -8,7 +8,7 @@ from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions
 from soundx.clips.mirror import MirrorOptions
 from soundx.clips.source import FolderSource
 from soundx.datasets.clips import RawClipsDataset
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.pipelines.ingestion import create_pipeline
 from tests.pipelines.runs import run, steps
 
@@ -60,8 +60,9 @@ def test_clips_that_were_put_there_by_hand_need_no_source(ingest, write_clip):
 
 
 def test_without_any_clip_it_says_how_to_begin(ingest):
-    with pytest.raises(SoundxError, match="no clips"):
+    with pytest.raises(SoundxError, match="There are no clips") as caught:
         ingest(None)
+    assert caught.value.remedy is Remedy.BRING_CLIPS
 
 
 def test_its_steps_are_these():

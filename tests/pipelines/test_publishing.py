@@ -9,7 +9,7 @@ from kedro.io import DatasetError
 from soundx.classifier.releases import PublishingOptions
 from soundx.classifier.versions import Evaluation, ModelVersions
 from soundx.datasets.models import ReleasesDataset
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, Setting, SoundxError, find_soundx_error
 from soundx.pipelines.publishing import create_pipeline
 from soundx.storage.folder import Folder
 from tests.classifier.test_releases import make_release
@@ -52,15 +52,17 @@ def test_the_newest_classifier_is_the_latest_release_with_its_own_score(publish)
 
 def test_what_was_not_evaluated_is_not_published(publish):
     releases = publish("v1", 0.9)
-    with pytest.raises(SoundxError, match=r"v2 was not evaluated"):
+    with pytest.raises(SoundxError, match="v2 was not evaluated") as caught:
         publish("v2", None)
+    assert caught.value.remedy is Remedy.EVALUATE
     assert releases.latest == "v1"
 
 
 def test_what_is_worse_is_published_only_by_force(publish):
     publish("v1", 0.9)
-    with pytest.raises(DatasetError, match=r"-20\.0 points.*refused"):
+    with pytest.raises(DatasetError, match=r"-20\.0 points") as caught:
         publish("v2", 0.7)
+    assert find_soundx_error(caught.value).remedy == Setting("publishing.force", "true")
     assert publish("v3", 0.7, force=True).latest == "v3"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from soundx.embedders.logmel import LogMelEmbedder
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import TrainingOptions
 from soundx.pipelines.training import create_pipeline, nodes
@@ -126,8 +126,9 @@ def test_a_classifier_that_strays_from_its_heads_is_not_made(made, inputs, monke
 
 def test_embeddings_of_another_embedder_stop_it(inputs):
     tables = {head: t.assign(embedder="other-1") for head, t in inputs["model_input"].items()}
-    with pytest.raises(SoundxError, match=r"made with other-1"):
+    with pytest.raises(SoundxError, match="made with other-1") as caught:
         run(create_pipeline(), {**inputs, "model_input": tables})
+    assert caught.value.remedy is Remedy.PREPROCESS_AND_TRAIN
 
 
 def test_its_steps_are_these():

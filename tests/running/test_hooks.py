@@ -51,9 +51,7 @@ def summary(tmp_path, monkeypatch, capsys):
                     save_args={"index": False},
                 ),
                 "metrics": JSONDataset(filepath=str(tmp_path / "reports/metrics.json")),
-                "classifier": KnownClassifier(
-                    path=str(tmp_path / "model"), versions={"path": str(tmp_path / "versions")}
-                ),
+                "classifier": KnownClassifier(path=str(tmp_path / "model")),
                 "last_run": MemoryDataset(),
             }
         )
@@ -114,7 +112,7 @@ def test_outside_of_a_project_no_command_of_a_project_is_advised(summary, tmp_pa
     [
         (JSONDataset(filepath="/data/metrics.json"), "/data/metrics.json"),
         (JSONDataset(filepath="s3://bucket/metrics.json"), "s3://bucket/metrics.json"),
-        (ClassifierDataset(path="/data/model", versions={"path": "/data/all"}), "/data/model"),
+        (ClassifierDataset(path="/data/model"), "/data/model"),
         (MemoryDataset(), None),
     ],
     ids=["file", "object", "folder", "memory"],

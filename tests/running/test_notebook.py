@@ -110,7 +110,9 @@ def test_a_head_of_ones_own_is_compared_with_the_shipped_one(demo_project, demo)
     assert not warnings(notebook)
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize(
+    "name", [NOTEBOOKS[0], *(pytest.param(n, marks=pytest.mark.slow) for n in NOTEBOOKS[1:])]
+)
 def test_what_to_run_first_is_said_and_nothing_else(demo_project, name, monkeypatch):
     monkeypatch.setenv("KEDRO_ENV", "local")
     notebook = nbformat.read(demo_project / "notebooks" / name, as_version=4)
