@@ -163,6 +163,7 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
     from soundx.embedders.base import Embedder
     from soundx.embeddings.store import EmbeddingStore
     from soundx.modelling.heads import TrainingOptions
+    from soundx.modelling.rejection import RejectionOptions
     from soundx.modelling.splitting import SplitOptions
     from soundx.pipelines.preprocessing.nodes import build_model_input, split_clips
     from soundx.pipelines.training.nodes import train_heads
@@ -202,7 +203,9 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
     figures["model_input"] = time.perf_counter() - begin
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     options = TrainingOptions(max_epochs=1, hidden_units=(8,), batch_size=4096)
-    figures["train_an_epoch"] = took(lambda: train_heads(tables, store, options))
+    figures["train_an_epoch"] = took(
+        lambda: train_heads(tables, store, options, RejectionOptions())
+    )
     tell(sum(figures.values()), before_training_mib=before, **figures)
 
 

@@ -84,7 +84,7 @@ def test_clips_and_predictions_come_as_a_hugging_face_dataset(demo_project, caps
     metrics = json.loads(Path("data/demo/08_reporting/metrics.json").read_text())
     exec(example("hugging-face.md", "hugging_face"), {})
     first, *wrong = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"360 clips, {metrics['n_test_clips']} scored")
+    assert first.startswith(f"396 clips, {metrics['n_test_clips']} scored")
     assert len(wrong) == round((1 - metrics["accuracy"]) * metrics["n_test_clips"])
 
 

@@ -52,6 +52,7 @@ def test_the_demo_is_learnt_and_honestly_scored(demo):
     assert low < metrics["accuracy"] < high
     assert metrics["n_labels"] == 12
     predictions = pd.read_parquet(demo / "07_model_output/test_predictions.parquet")
+    predictions = predictions[predictions["split"] == "test"]
     assert len(predictions) == metrics["n_test_clips"]
     right = predictions["label"] == predictions["predicted_label"]
     assert right.mean() == pytest.approx(metrics["accuracy"])
@@ -63,12 +64,57 @@ def test_the_demo_is_learnt_and_honestly_scored(demo):
         assert (demo / "08_reporting" / name).stat().st_size > 100
 
 
+def test_background_is_learnt_and_is_a_label_nowhere(demo):
+    manifest = pd.read_parquet(demo / "02_intermediate/clip_manifest.parquet")
+    assert (manifest["label"] == "").sum() == 36
+    classifier = load("classifier", env="demo", data_root=str(demo))
+    info = classifier.info
+    assert len(info["labels"]) == 12
+    assert info["background"] is True
+    assert (list(info["thresholds"]), info["unknown"]) == (info["labels"], "unknown")
+    assert all(limit >= 0.5 for limit in info["thresholds"].values())
+    for content in ("labels.json", "Classes.h"):
+        assert b'""' not in classifier.files[content]
+        assert b"BACKGROUND" not in classifier.files[content]
+    reports = demo / "08_reporting"
+    for name in ("per_class_metrics.csv", "cross_validation_per_class.csv"):
+        assert set(pd.read_csv(reports / name)["label"]) == set(info["labels"])
+    assert list(pd.read_csv(reports / "confusion_matrix.csv").columns[1:]) == info["labels"]
+
+
+def test_most_background_is_not_answered_and_most_labels_are(demo):
+    metrics = metrics_of(demo)
+    predictions = pd.read_parquet(demo / "07_model_output/test_predictions.parquet")
+    background = predictions[predictions["split"] == "background"]
+    assert set(background["label"]) == {""}
+    assert len(background) == metrics["n_test_background_clips"] >= 3
+    hours = background["duration_s"].sum() / 3600
+    n_alarms = (background["answer"] != "unknown").sum()
+    assert metrics["false_alarms_per_hour"] == pytest.approx(n_alarms / hours)
+    assert n_alarms / len(background) <= 0.5
+    test = predictions[predictions["split"] == "test"]
+    answered = test[test["answer"] != "unknown"]
+    assert len(answered) / len(test) >= 0.8
+    assert (answered["answer"] == answered["predicted_label"]).all()
+    assert (answered["answer"] == answered["label"]).mean() >= 0.9
+    report = json.loads((demo / "08_reporting/cross_validation.json").read_text())["rejection"]
+    assert report["n_background_clips"] == 36
+    assert report["false_alarms_per_hour"] < 3600 / 2.7  # not every clip
+    assert report["precision"] >= report["precision_wanted"]
+
+
 def test_the_shipped_files_answer_as_the_evaluation_did(demo):
     classifier = load("classifier", env="demo", data_root=str(demo))
     predictions = pd.read_parquet(demo / "07_model_output/test_predictions.parquet")
-    for row in predictions.head(10).itertuples():
-        answer = classifier.predict(decode_clip(demo / "01_raw" / row.path))
+    by_side = predictions.groupby("split")
+    for row in pd.concat([by_side.head(3), predictions.tail(7)]).itertuples():
+        waveform = decode_clip(demo / "01_raw" / row.path)
+        answer = classifier.predict(waveform)
         np.testing.assert_allclose(answer, row.probabilities, atol=1e-3)
+        assert answer.sum() <= 1 + 1e-5
+        label, probability = classifier.answer(waveform)
+        assert label == row.answer
+        assert probability == pytest.approx(row.probability, abs=1e-3)
     assert "logmel" in classifier.files["model_card.md"].decode()
     assert b"ALARM_SIREN" in classifier.files["Classes.h"]
     heads = {name for name in classifier.files if name.startswith("soundx_model_")}

@@ -18,6 +18,12 @@ from soundx.errors import SoundxError
 BACKGROUND = ""
 """What stands for a label where a clip holds sounds of none."""
 
+BACKGROUND_NAME = "background"
+"""What people are shown in its place."""
+
+UNKNOWN = "unknown"
+"""The answer where no label is sure enough, or background is nearer."""
+
 GENERAL = "general"
 """Name of the head that tells categories apart (or labels, where there are none)."""
 
@@ -34,6 +40,15 @@ def category_of(label: str, *, separator: str = "_") -> str:
     """
     head, found, _ = label.partition(separator) if separator else (label, "", "")
     return head if found and head else label
+
+
+def shown_label(label: str) -> str:
+    """Return what people are shown of a label: background has a word for itself.
+
+    >>> shown_label("siren"), shown_label(BACKGROUND)
+    ('siren', 'background')
+    """
+    return BACKGROUND_NAME if label == BACKGROUND else label
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from soundx.clips.demo import DEMO_LABELS, SynthesisedSource
+from soundx.clips.demo import BACKGROUND_SOUNDS, DEMO_LABELS, SynthesisedSource
 from soundx.clips.mirror import mirror
 
 
@@ -19,6 +19,11 @@ def fetch(source: SynthesisedSource, key: str, folder) -> bytes:
 def test_the_set_is_what_the_demo_needs(tmp_path):
     source = SynthesisedSource()
     table = pd.read_csv(io.BytesIO(fetch(source, "metadata.csv", tmp_path)))
+    background = table[table["filename"].str.startswith(":BACKGROUND")]
+    assert background["label"].isna().all()
+    assert len(background) == 36
+    assert background["group"].nunique() < 36
+    table = table.drop(background.index)
     assert table["label"].nunique() >= 10
     assert table["label"].str.split("_").str[0].nunique() >= 3
     assert table["label"].value_counts().min() >= 20
@@ -37,7 +42,8 @@ def test_every_label_sounds_lasts_and_varies(tmp_path):
         channels.add(samples.ndim)
     assert len(rates) >= 4
     assert channels == {1, 2}
-    assert {clip.label for clip in source.clips.values()} == set(DEMO_LABELS)
+    assert {clip.sound for clip in source.clips.values()} == {*DEMO_LABELS, *BACKGROUND_SOUNDS}
+    assert {clip.label for clip in source.clips.values()} == {*DEMO_LABELS, ""}
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
@@ -48,6 +54,6 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
 
 
 def test_it_mirrors_once(tmp_path):
-    source = SynthesisedSource(clips_per_label=1)
-    assert mirror(source, tmp_path).fetched == len(DEMO_LABELS) + 1
-    assert mirror(source, tmp_path).unchanged == len(DEMO_LABELS) + 1
+    source = SynthesisedSource(clips_per_label=1, background_clips=2)
+    assert mirror(source, tmp_path).fetched == len(DEMO_LABELS) + 3
+    assert mirror(source, tmp_path).unchanged == len(DEMO_LABELS) + 3

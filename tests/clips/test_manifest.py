@@ -10,6 +10,7 @@ from soundx.audio.decoding import inspect_clip
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions, scan_clips
 from soundx.clips.raw import RawClips
 from soundx.errors import Remedy, SoundxError
+from soundx.labels import BACKGROUND
 
 OPTIONS = IngestionOptions()
 
@@ -125,6 +126,50 @@ def test_evaluation_folders_are_set_apart(write_clip, tmp_path):
     assert dict(manifest["evaluation_only"]) == {"A/1.wav": False, ":TEST_field/A/2.wav": True}
     assert manifest["label"].tolist() == ["A", "A"]
     assert rejected[":TEST_field/A/copy.wav"] == "a duplicate of A/1.wav"
+
+
+def test_background_folders_hold_clips_of_no_label(write_clip, tmp_path, caplog):
+    caplog.set_level("INFO")
+    first = write_clip("A/1.wav")
+    for name in ("1", "2", "twin"):
+        write_clip(f":BACKGROUND_street/{name}.wav")
+    shutil.copy(first, tmp_path / ":BACKGROUND_street/twin.wav")
+    write_clip("A/2.wav")
+    write_clip(":TEST_field/:BACKGROUND/3.wav")
+    (tmp_path / "metadata.csv").write_text(
+        "filename,label,group,fold\n:BACKGROUND_street/1.wav,,walk,2\n"
+        ":BACKGROUND_street/2.wav,siren,walk,\n"
+    )
+    manifest, rejected = scan(tmp_path)
+    background = manifest[manifest["label"] == BACKGROUND]
+    assert list(background.index) == [
+        ":BACKGROUND_street/1.wav",
+        ":BACKGROUND_street/2.wav",
+        ":TEST_field/:BACKGROUND/3.wav",
+    ]
+    assert set(background["category"]) == {BACKGROUND}
+    assert background["group"].tolist()[:2] == ["walk", "walk"]
+    assert background["fold"].tolist()[0] == 2
+    assert background["evaluation_only"].tolist() == [False, False, True]
+    # the folder has the last word, and says so
+    assert background["note"].tolist()[0] == ""
+    assert "'siren' in metadata.csv is not taken" in background["note"].tolist()[1]
+    assert "1 clip of 1 label, and 3 of background" in caplog.text
+    assert "stand under another label" in rejected["A/1.wav"]
+    assert "('background')" in rejected["A/1.wav"]
+
+
+def test_background_folders_are_named_by_a_parameter(write_clip, tmp_path):
+    write_clip("A/1.wav")
+    write_clip("noise/1.wav")
+    manifest, _ = scan(tmp_path, IngestionOptions(background=("noise",)))
+    assert manifest["label"].to_dict() == {"A/1.wav": "A", "noise/1.wav": BACKGROUND}
+
+
+def test_background_alone_is_nothing_to_learn(write_clip, tmp_path):
+    write_clip(":BACKGROUND/1.wav")
+    with pytest.raises(SoundxError, match="none can be used as a clip of a label"):
+        scan(tmp_path)
 
 
 def test_lengths_can_be_limited(write_clip, tmp_path):

@@ -40,6 +40,7 @@ def test_home_tells_what_was_heard_and_how_good_the_model_is(demo, project_at):
     page = open_page("home")
     shown = {metric.label: metric.value for metric in page.metric}
     assert (shown["Clips"], shown["Labels"], shown["Categories"]) == ("360", "12", "4")
+    assert shown["Background"] == "36"
     assert shown["Accuracy on clips it never heard"].endswith("%")
     assert "finished" in shown.values()
     assert any("up to date" in text.value for text in page.markdown)
@@ -117,7 +118,7 @@ def test_dataset_finds_plays_and_lists_what_is_alike(demo, project_at):
     project_at(demo)
     page = open_page("dataset")
     assert len(page.tabs) == 3
-    assert any("360 clips" in caption.value for caption in page.caption)
+    assert any("396 clips" in caption.value for caption in page.caption)
     page.text_input(key="dataset-text").set_value("beeper").run()
     assert any("30 clips" in caption.value for caption in page.caption)
     assert any("Heard as the model hears it" in caption.value for caption in page.caption)
@@ -160,7 +161,22 @@ def test_model_answers_for_clips_and_mixes(demo, project_at):
     page.selectbox(key="model-second-label").select("NATURE_RAIN").run()
     after = [metric.value for metric in page.metric]
     assert after[0] == before[0]
-    assert after[1].startswith("NATURE")
+    assert after[1].startswith(("NATURE", "unknown"))
+
+
+def test_background_is_named_and_what_is_none_of_the_labels_is_unknown(demo, project_at):
+    project_at(demo)
+    dataset = open_page("dataset")
+    assert "background" in dataset.selectbox[0].options
+    assert "" not in dataset.selectbox[0].options
+    page = open_page("model")
+    assert page.selectbox(key="model-pick-label").options[-1] == "background"
+    page.selectbox(key="model-pick-label").select("").run()
+    answers = []
+    for path in page.selectbox(key="model-pick-clip").options[:4]:
+        page.selectbox(key="model-pick-clip").select(path).run()
+        answers.append(page.metric[0].value)
+    assert "unknown" in answers
 
 
 def test_uploads_are_decoded_or_refused_in_words(demo, project_at, tmp_path):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from soundx.audio import Float32
 from soundx.errors import Remedy, SoundxError
-from soundx.labels import GENERAL, LabelTree
+from soundx.labels import GENERAL, UNKNOWN, LabelTree
 from soundx.parallel import Pool
 
 JOINT_MODEL = "soundx.tflite"
@@ -84,9 +84,35 @@ class Classifier:
             waveform: Samples at 16 kHz in [-1, 1], any number of them [shape=(n_samples,)].
 
         Returns:
-            Probabilities over ``labels`` [shape=(n_labels,), dtype=float32].
+            Probabilities over ``labels`` [shape=(n_labels,), dtype=float32]. They sum to one;
+            to less where background was learnt: the rest is background's.
         """
         return self._run(JOINT_MODEL, waveform)
+
+    def answer(self, waveform: npt.ArrayLike) -> tuple[str, float]:
+        """Return one clip's label, or ``unknown``, and the probability of its best label.
+
+        Args:
+            waveform: Samples at 16 kHz in [-1, 1], any number of them [shape=(n_samples,)].
+        """
+        return self.answer_to(self.predict(waveform))
+
+    def answer_to(self, probabilities: Float32) -> tuple[str, float]:
+        """Return the label, or ``unknown``, and the probability of the best label.
+
+        It is unknown where the best label's probability does not reach that label's threshold,
+        or is less than background's.
+
+        Args:
+            probabilities: What ``predict`` gave [shape=(n_labels,)].
+        """
+        best = int(np.argmax(probabilities))
+        label, probability = self.labels[best], float(probabilities[best])
+        # one made before there were thresholds always answers
+        threshold = self.info.get("thresholds", {}).get(label, 0.0)
+        rest = 1.0 - float(np.sum(probabilities, dtype=np.float64))
+        is_known = probability >= max(threshold, rest)
+        return (label if is_known else self.info.get("unknown", UNKNOWN)), probability
 
     def predict_head(self, head: str, waveform: npt.ArrayLike) -> Float32:
         """Classify one clip with one head's own TFLite file.
@@ -137,6 +163,8 @@ def labels_file(
     version: str,
     embedder: Mapping[str, Any],
     training: Mapping[str, Any],
+    thresholds: Mapping[str, float],
+    background: bool,
     manifest_digest: str,
     sample_rate_hz: int,
 ) -> bytes:
@@ -153,6 +181,9 @@ def labels_file(
         "output": "probabilities over labels, in this order",
         "labels": list(tree.labels),
         "categories": dict(tree.category_by_label),
+        "thresholds": dict(thresholds),
+        "unknown": UNKNOWN,
+        "background": background,
         "heads": {
             head: {"file": head_file(head), "classes": list(classes)}
             for head, classes in tree.heads.items()

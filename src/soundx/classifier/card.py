@@ -49,13 +49,23 @@ def model_card(
         "",
         "## What to keep in mind",
         "",
-        "- It always answers with one of its labels, also to a sound of none of them.",
+        _when_unknown(heads),
         "- The figures hold for clips recorded as the test clips were.",
         "",
     ]
     if embedder.caveat:
         lines.insert(3, f"\n> {embedder.caveat}\n")
     return "\n".join(lines)
+
+
+def _when_unknown(heads: TrainedHeads) -> str:
+    said = "- Its answer is `unknown` below the label's threshold in `labels.json`"
+    if heads.background:
+        return f"{said}, or where background is more probable; probabilities sum to less than one."
+    return (
+        f"{said}. It has not heard sounds of none of its labels: `:BACKGROUND*` folders are "
+        "there for them."
+    )
 
 
 def _results(metrics: Mapping[str, Any]) -> list[str]:

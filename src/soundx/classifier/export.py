@@ -105,6 +105,8 @@ def export_classifier(embedder: Embedder, heads: TrainedHeads) -> Classifier:
             version=heads.version,
             embedder=heads.embedder.to_dict(),
             training=heads.training,
+            thresholds=heads.thresholds,
+            background=heads.background,
             manifest_digest=heads.manifest_digest,
             sample_rate_hz=SAMPLE_RATE_HZ,
         ),

@@ -1,4 +1,4 @@
-"""The demo's clips: twelve everyday sounds in four categories, made from nothing.
+"""The demo's clips: twelve everyday sounds in four categories, and background, from nothing.
 
 Every recording draws its own pitch, rhythm, room, loudness and background, so that no two
 clips of a label are alike and a classifier has to generalise; neighbouring labels overlap
@@ -22,6 +22,7 @@ import scipy.signal
 import soundfile
 
 from soundx.clips.source import SourceObject
+from soundx.labels import BACKGROUND
 from soundx.parallel import n_workers
 
 Signal = npt.NDArray[np.float64]
@@ -32,6 +33,7 @@ SYNTHESIS_VERSION = 1
 
 _RATES_HZ = (16_000, 22_050, 32_000, 44_100, 48_000)
 _CLIPS_OF_A_RECORDING = 3
+_BACKGROUND_FOLDER = ":BACKGROUND_ROOM"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class DemoClip:
 
     Attributes:
         key: Path in the source, ``<label>/<file>``.
-        label: Its label.
+        label: Its label; empty of background.
+        sound: What makes it: its label, or a sound of none of the labels.
         group: The recording it is cut from.
         part: Which cut of the recording it is, from 0.
         n_parts: How many cuts the recording gives.
@@ -48,6 +51,7 @@ class DemoClip:
 
     key: str
     label: str
+    sound: str
     group: str
     part: int
     n_parts: int
@@ -59,11 +63,15 @@ class SynthesisedSource:
     Args:
         clips_per_label: Clips of every label; half of them are cut from recordings
             that give three clips each.
+        background_clips: Clips of sounds of none of the labels.
         seed: Another seed is another set of sounds.
     """
 
-    def __init__(self, *, clips_per_label: int = 30, seed: int = 7) -> None:
+    def __init__(
+        self, *, clips_per_label: int = 30, background_clips: int = 36, seed: int = 7
+    ) -> None:
         self.clips_per_label = clips_per_label
+        self.background_clips = background_clips
         self.seed = seed
 
     @property
@@ -81,22 +89,21 @@ class SynthesisedSource:
         """All clips by key."""
         clips = {}
         for label in DEMO_LABELS:
-            n_cut = self.clips_per_label // 2 // _CLIPS_OF_A_RECORDING
-            sizes = [_CLIPS_OF_A_RECORDING] * n_cut
-            sizes += [1] * (self.clips_per_label - sum(sizes))
-            for number, n_parts in enumerate(sizes):
-                group = f"{label.lower()}-{number:02d}"
-                for part in range(n_parts):
-                    suffix = ".flac" if number % 4 == 1 else ".wav"
-                    stem = group if n_parts == 1 else f"{group}{'abc'[part]}"
-                    key = f"{label}/{stem}{suffix}"
-                    clips[key] = DemoClip(key, label, group, part, n_parts)
+            for clip in _clips_of(label, self.clips_per_label, folder=label, label=label):
+                clips[clip.key] = clip
+        n_each, n_more = divmod(self.background_clips, len(BACKGROUND_SOUNDS))
+        for number, sound in enumerate(BACKGROUND_SOUNDS):
+            n_clips = n_each + (number < n_more)
+            for clip in _clips_of(sound, n_clips, folder=_BACKGROUND_FOLDER, label=BACKGROUND):
+                clips[clip.key] = clip
         return clips
 
     def list_objects(self) -> Iterator[SourceObject]:
         """Yield the clips and their ``metadata.csv``."""
         version = f"{SYNTHESIS_VERSION}:{self.seed}"
-        yield SourceObject("metadata.csv", -1, f"{version}:{self.clips_per_label}")
+        yield SourceObject(
+            "metadata.csv", -1, f"{version}:{self.clips_per_label}:{self.background_clips}"
+        )
         for key in self.clips:
             yield SourceObject(key, -1, version)
 
@@ -114,7 +121,7 @@ class SynthesisedSource:
     def _bytes(self, key: str) -> bytes:
         clip = self.clips[key]
         samples, rate_hz = synthesise_recording(
-            clip.label, clip.group, n_parts=clip.n_parts, seed=self.seed
+            clip.sound, clip.group, n_parts=clip.n_parts, seed=self.seed
         )
         length = len(samples) // clip.n_parts
         cut = samples[clip.part * length : (clip.part + 1) * length]
@@ -124,13 +131,26 @@ class SynthesisedSource:
         return file.getvalue()
 
 
+def _clips_of(sound: str, n_clips: int, *, folder: str, label: str) -> Iterator[DemoClip]:
+    """Yield clips of one kind of sound; about half are cut from recordings of several."""
+    n_cut = n_clips // 2 // _CLIPS_OF_A_RECORDING
+    sizes = [_CLIPS_OF_A_RECORDING] * n_cut
+    sizes += [1] * (n_clips - sum(sizes))
+    for number, n_parts in enumerate(sizes):
+        group = f"{sound.lower()}-{number:02d}"
+        for part in range(n_parts):
+            suffix = ".flac" if number % 4 == 1 else ".wav"
+            stem = group if n_parts == 1 else f"{group}{'abc'[part]}"
+            yield DemoClip(f"{folder}/{stem}{suffix}", label, sound, group, part, n_parts)
+
+
 def synthesise_recording(
-    label: str, group: str, *, n_parts: int = 1, seed: int = 7
+    sound: str, group: str, *, n_parts: int = 1, seed: int = 7
 ) -> tuple[Signal, int]:
     """Make one recording.
 
     Args:
-        label: One of ``DEMO_LABELS``.
+        sound: One of ``DEMO_LABELS`` or ``BACKGROUND_SOUNDS``.
         group: Its name; with the seed it decides all about the sound.
         n_parts: How many clips are to be cut from it; it grows longer with each.
         seed: The set's seed.
@@ -142,13 +162,13 @@ def synthesise_recording(
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     rate_hz = int(rng.choice(_RATES_HZ))
     duration_s = float(rng.uniform(1.5, 4.0)) * n_parts
-    sound = DEMO_LABELS[label](rng, duration_s, rate_hz)
-    sound = _room(rng, sound, rate_hz)
-    sound /= np.abs(sound).max() + 1e-9
-    noise = _coloured_noise(rng, len(sound), exponent=rng.uniform(0.6, 1.4))
+    make = DEMO_LABELS.get(sound) or BACKGROUND_SOUNDS[sound]
+    heard = _room(rng, make(rng, duration_s, rate_hz), rate_hz)
+    heard /= np.abs(heard).max() + 1e-9
+    noise = _coloured_noise(rng, len(heard), exponent=rng.uniform(0.6, 1.4))
     snr_db = rng.uniform(18.0, 40.0)
-    noise *= np.sqrt(np.mean(sound**2)) * 10 ** (-snr_db / 20)
-    mix = sound + noise
+    noise *= np.sqrt(np.mean(heard**2)) * 10 ** (-snr_db / 20)
+    mix = heard + noise
     mix *= 10 ** (rng.uniform(-9.0, -1.0) / 20) / np.abs(mix).max()
     if rng.random() < 0.4:  # noqa: PLR2004
         mix = _stereo(rng, mix, rate_hz)
@@ -375,6 +395,70 @@ def _waves(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
     return surf * (0.15 + swell) + hiss * swell**2 * rng.uniform(1.5, 3.0)
 
 
+def _room_tone(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
+    n = int(duration_s * rate_hz)
+    tone = _band(_coloured_noise(rng, n, exponent=rng.uniform(2.0, 3.0)), 25, 2000, rate_hz)
+    return tone / np.abs(tone).max() + rng.uniform(0.01, 0.03) * rng.standard_normal(n)
+
+
+def _mains_hum(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
+    t = _seconds(duration_s, rate_hz)
+    mains = rng.choice([50.0, 60.0])
+    loud = rng.exponential(1.0, 9) / np.arange(1, 10) ** 0.5
+    return np.sum([a * np.sin(2 * np.pi * mains * k * t) for k, a in enumerate(loud, 1)], axis=0)
+
+
+def _babble(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
+    n = int(duration_s * rate_hz)
+    voices = np.zeros(n)
+    for _ in range(int(rng.integers(1, 4))):
+        pitch = rng.uniform(90, 240) * (1 + 0.12 * _wander(rng, n, rate_hz, every_s=0.25))
+        buzz = scipy.signal.sawtooth(2 * np.pi * np.cumsum(np.maximum(pitch, 50)) / rate_hz)
+        speaks = np.clip(_wander(rng, n, rate_hz, every_s=0.2) + 0.7, 0, 1)
+        for formant in rng.uniform(300, 2600, 4):
+            turn = np.maximum(0, _wander(rng, n, rate_hz, every_s=0.12))
+            voices += speaks * turn * _band(buzz, formant * 0.85, formant * 1.15, rate_hz)
+        hiss = _band(rng.standard_normal(n), 3500, 7500, rate_hz)
+        voices += 0.04 * hiss * np.maximum(0, _wander(rng, n, rate_hz, every_s=0.1) - 0.8)
+    return voices
+
+
+def _footsteps(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
+    low_hz = rng.uniform(60, 140)
+
+    def step() -> Signal:
+        t = _seconds(0.16, rate_hz)
+        thud = np.sin(2 * np.pi * low_hz * t) * np.exp(-t / 0.03)
+        scrape = _band(rng.standard_normal(len(t)), 300, 2500, rate_hz) * np.exp(-t / 0.02)
+        return thud + rng.uniform(0.1, 0.5) * scrape
+
+    gap = rng.uniform(0.4, 0.65)
+    return _repeat(rng, duration_s, rate_hz, gap_s=(gap, gap * 1.1), one=step)
+
+
+def _typing(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
+    high_hz = rng.uniform(1200, 2600)
+
+    def key() -> Signal:
+        t = _seconds(0.06, rate_hz)
+        click = _band(rng.standard_normal(len(t)), high_hz, high_hz * 2.5, rate_hz)
+        return click * np.exp(-t / 0.006) * rng.uniform(0.3, 1.0)
+
+    return _repeat(rng, duration_s, rate_hz, gap_s=(0.07, rng.uniform(0.2, 0.45)), one=key)
+
+
+def _knocks(rng: np.random.Generator, duration_s: float, rate_hz: int) -> Signal:
+    board_hz = rng.uniform(150, 420)
+
+    def knock() -> Signal:
+        t = _seconds(0.2, rate_hz)
+        parts = [np.sin(2 * np.pi * board_hz * r * t) / r for r in (1.0, 1.7, 2.6, 3.9)]
+        return np.sum(parts, axis=0) * np.exp(-t / 0.025)
+
+    low = rng.uniform(0.18, 0.3)
+    return _repeat(rng, duration_s, rate_hz, gap_s=(low, low * 3), one=knock)
+
+
 DEMO_LABELS: dict[str, Maker] = {
     "ALARM_BEEPER": _beeper,
     "ALARM_BELL": _bell,
@@ -390,3 +474,13 @@ DEMO_LABELS: dict[str, Maker] = {
     "NATURE_WIND": _wind,
 }
 """The demo's labels and what makes their sounds."""
+
+BACKGROUND_SOUNDS: dict[str, Maker] = {
+    "room_tone": _room_tone,
+    "mains_hum": _mains_hum,
+    "babble": _babble,
+    "footsteps": _footsteps,
+    "typing": _typing,
+    "knocks": _knocks,
+}
+"""Sounds of none of the demo's labels, as they are heard in any room."""

@@ -22,7 +22,7 @@ from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.clips.waveforms import hash_file
 from soundx.errors import AudioError, Remedy, SoundxError
-from soundx.labels import category_of, usable_as_label
+from soundx.labels import BACKGROUND, category_of, shown_label, usable_as_label
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
 
@@ -56,6 +56,8 @@ class IngestionOptions(BaseModel):
         category_separator: What ends the category in a label; empty for flat labels.
         exclude: Patterns of top-level folders whose clips are never trained on, but are
             an evaluation set of their own.
+        background: Patterns of top-level folders whose clips hold sounds of none of the labels:
+            the model learns not to answer them.
         min_duration_s: Shorter clips are rejected.
         max_duration_s: Longer clips are rejected; None for no limit.
     """
@@ -64,6 +66,7 @@ class IngestionOptions(BaseModel):
 
     category_separator: str = "_"
     exclude: tuple[str, ...] = (":TEST*",)
+    background: tuple[str, ...] = (":BACKGROUND*",)
     min_duration_s: float = Field(0.0, ge=0)
     max_duration_s: float | None = Field(None, gt=0)
 
@@ -75,6 +78,7 @@ class _Naming:
     group: str
     fold: int | None
     evaluation_only: bool
+    note: str = ""
 
 
 def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -123,9 +127,10 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
     _warn_of_missing(metadata, set(files))
     table = pd.DataFrame(sorted(rejected), columns=["path", "reason"], dtype="str")
     _report(manifest, table)
-    if not (~manifest["evaluation_only"]).any():
+    if not (~manifest["evaluation_only"] & (manifest["label"] != BACKGROUND)).any():
         raise SoundxError(
-            f"{counted(len(files), 'file')} in {clips.root}, and none can be used as a clip. "
+            f"{counted(len(files), 'file')} in {clips.root}, and none can be used as a clip of a "
+            "label. "
             + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:_EXAMPLES])
         )
     return manifest, table
@@ -136,7 +141,7 @@ def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -> _Naming:
-    """Tell label, category, group and fold of a file.
+    """Tell label, category, group and fold of a file; a background folder overrules metadata.
 
     Raises:
         AudioError: It has no label, or one that cannot be used.
@@ -150,7 +155,15 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
         # :TEST_field/<label>/<clip>: the label is one folder further down
         folder = parts[1] if len(parts) > 2 else ""  # noqa: PLR2004
     row = metadata.loc[path] if metadata is not None and path in metadata.index else {}
-    label = str(row.get("label", "")).strip() or folder
+    label = str(row.get("label", "")).strip()
+    group = str(row.get("group", "")).strip()
+    fold_number = _fold(row)
+    if any(fnmatchcase(folder, pattern) for pattern in options.background):
+        note = ""
+        if label and label != folder:
+            note = f"background: the label '{label}' in {METADATA} is not taken"
+        return _Naming(BACKGROUND, BACKGROUND, group, fold_number, evaluation_only, note)
+    label = label or folder
     if not label:
         where = "in an evaluation folder without a folder for its label"
         raise AudioError(
@@ -161,12 +174,15 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
     category = category or category_of(label, separator=options.category_separator)
     if not (usable_as_label(label) and usable_as_label(category)):
         raise AudioError(f"its label {label!r} or category {category!r} has unusable characters")
+    return _Naming(label, category, group, fold_number, evaluation_only)
+
+
+def _fold(row: Any) -> int | None:
     fold = str(row.get("fold", "")).strip()
     try:
-        fold_number = int(float(fold)) if fold else None
+        return int(float(fold)) if fold else None
     except ValueError:
         raise AudioError(f"its fold in {METADATA}, {fold!r}, is not a number") from None
-    return _Naming(label, category, str(row.get("group", "")).strip(), fold_number, evaluation_only)
 
 
 @dataclass
@@ -243,7 +259,7 @@ class _Look:
             info.format,
             self.stat.st_size,
             self.naming.evaluation_only,
-            info.note,
+            "; ".join(filter(None, (info.note, self.naming.note))),
         )
 
 
@@ -260,7 +276,7 @@ def _without_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, list[tupl
         if len(set(labels)) > 1:
             for path, label in zip(paths, labels, strict=True):
                 other = next(
-                    f"{p} ('{name}')"
+                    f"{p} ('{shown_label(name)}')"
                     for p, name in zip(paths, labels, strict=True)
                     if name != label
                 )
@@ -286,10 +302,13 @@ def _warn_of_missing(metadata: pd.DataFrame | None, files: set[str]) -> None:
 
 
 def _report(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
+    labels = manifest["label"][manifest["label"] != BACKGROUND]
+    n_background = len(manifest) - len(labels)
     logger.info(
-        "%s of %s, %.2f hours; %s rejected%s",
-        counted(len(manifest), "clip"),
-        counted(manifest["label"].nunique(), "label"),
+        "%s of %s%s, %.2f hours; %s rejected%s",
+        counted(len(labels), "clip"),
+        counted(labels.nunique(), "label"),
+        f", and {n_background:,} of background" if n_background else "",
         manifest["duration_s"].sum() / 3600,
         counted(len(rejected), "file"),
         _examples(rejected, "reason"),

@@ -75,14 +75,22 @@ class SynthesisedClipsDataset(AbstractDataset[Any, SynthesisedSource]):
 
     Args:
         clips_per_label: Clips of each of the twelve labels.
+        background_clips: Clips of sounds of none of them.
         seed: Another seed is another set of sounds.
         metadata: For Kedro-Viz.
     """
 
     def __init__(
-        self, *, clips_per_label: int = 30, seed: int = 7, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        clips_per_label: int = 30,
+        background_clips: int = 36,
+        seed: int = 7,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._source = SynthesisedSource(clips_per_label=clips_per_label, seed=seed)
+        self._source = SynthesisedSource(
+            clips_per_label=clips_per_label, background_clips=background_clips, seed=seed
+        )
         self.metadata = metadata
 
     def load(self) -> SynthesisedSource:
@@ -105,7 +113,11 @@ class SynthesisedClipsDataset(AbstractDataset[Any, SynthesisedSource]):
             return preview_clips(clips)
 
     def _describe(self) -> dict[str, Any]:
-        return {"clips_per_label": self._source.clips_per_label, "seed": self._source.seed}
+        return {
+            "clips_per_label": self._source.clips_per_label,
+            "background_clips": self._source.background_clips,
+            "seed": self._source.seed,
+        }
 
 
 class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):

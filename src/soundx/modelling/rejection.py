@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Probabilities = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-UNKNOWN = "unknown"
+NEVER = 2.0
+"""Threshold of a label that is never answered: above what any probability can be."""
 
 
 class RejectionOptions(BaseModel):
@@ -46,27 +47,35 @@ def choose_thresholds(
         options: How sure.
 
     Returns:
-        Thresholds [shape=(n_labels,)]; 1 where no threshold gives that precision.
+        Thresholds [shape=(n_labels,)]; ``NEVER`` where none gives that precision.
     """
     guess = probabilities.argmax(axis=1)
     thresholds = np.full(n_labels, options.at_least)
     for label in range(n_labels):
-        said = np.flatnonzero(guess == label)
-        if not len(said):
+        said = (guess == label) & (probabilities[:, label] >= options.at_least)
+        order = np.flatnonzero(said)
+        order = order[np.argsort(-probabilities[order, label], kind="stable")]
+        if not len(order):
             continue
-        order = said[np.argsort(-probabilities[said, label], kind="stable")]
+        sure = probabilities[order, label]
         right = np.cumsum(targets[order] == label)
         good = right >= options.precision * np.arange(1, len(order) + 1)
-        if good.all():
+        # answers that are equally sure are given together, or none of them
+        good[:-1] &= sure[:-1] > sure[1:]
+        if good[-1]:
             continue
-        if not good.any():
-            thresholds[label] = 1.0
-            continue
-        # above the best answer after which precision is no longer reached
-        last = int(np.flatnonzero(good).max())
-        found = probabilities[order[last], label]
-        thresholds[label] = max(options.at_least, float(found))
+        thresholds[label] = sure[np.flatnonzero(good).max()] if good.any() else NEVER
     return thresholds
+
+
+def with_background(probabilities: Probabilities) -> Probabilities:
+    """Return probabilities of labels with background's after them: what is missing to one.
+
+    Args:
+        probabilities: Of labels [shape=(n_clips, n_labels)].
+    """
+    rest = np.clip(1 - probabilities.sum(axis=1), 0.0, 1.0)
+    return np.column_stack([probabilities, rest])
 
 
 def answers(

@@ -93,6 +93,26 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What was chosen, and the predictions it was chosen by.
+
+    Attributes:
+        choice: Penalty and temperature.
+        clips: Which clips were predicted, ascending [shape=(n,)].
+        scores: Their scores by a model without their group, at that penalty
+            [shape=(n, n_classes)].
+    """
+
+    choice: Choice
+    clips: Indices
+    scores: Float64
+
+    def probabilities(self) -> Float64:
+        """Return calibrated probabilities of those clips [shape=(n, n_classes)]."""
+        return softmax(self.scores * self.choice.temperature)
+
+
+@dataclass(frozen=True)
 class Ridge:
     """A fitted classifier.
 
@@ -101,12 +121,14 @@ class Ridge:
         weights: [shape=(dim, n_classes), dtype=float32].
         bias: [shape=(n_classes,), dtype=float32].
         choice: Penalty and temperature.
+        left_out: The predictions they were chosen by; None where they were given.
     """
 
     standardise: Standardiser
     weights: Float32
     bias: Float32
     choice: Choice
+    left_out: LeftOut | None = None
 
     def logits(self, vectors: Float32) -> Float64:
         """Return calibrated logits of vectors [shape=(n, n_classes)]."""
@@ -144,7 +166,10 @@ def fit_ridge(
     """
     standardise = Standardiser.of(iter([vectors]), widths)
     standardised = standardise(vectors)
-    choice = choice or choose(standardised, targets, groups, n_classes)
+    left_out = None
+    if choice is None:
+        left_out = choose(standardised, targets, groups, n_classes)
+        choice = left_out.choice
     rows, signed = standardised, signs(targets, n_classes)
     weights = np.ones(len(rows), np.float32)
     if windows is not None and len(windows[0]):
@@ -158,7 +183,7 @@ def fit_ridge(
         equations = NormalEquations(rows.shape[1], n_classes)
         equations.add(rows, signed, weights)
         solved = equations.solve(choice.penalty, length)
-    return Ridge(standardise, *solved, choice)
+    return Ridge(standardise, *solved, choice, left_out)
 
 
 def choose(
@@ -168,7 +193,7 @@ def choose(
     n_classes: int,
     *,
     seed: int = 7,
-) -> Choice:
+) -> LeftOut:
     """Choose penalty and temperature by the log loss of groups that were left out.
 
     Args:
@@ -178,15 +203,16 @@ def choose(
         n_classes: Number of classes.
         seed: Draws clips where there are more than ``CHOOSE_CLIPS``.
     """
+    some = np.arange(len(standardised))
     if len(standardised) > CHOOSE_CLIPS:
         some = _draw_groups(groups, CHOOSE_CLIPS, seed)
         standardised, targets, groups = standardised[some], targets[some], groups[some]
     kernel = np.asarray(standardised @ standardised.T, np.float64)
-    best: Choice | None = None
+    best: LeftOut | None = None
     for penalty, scores in left_out_scores(kernel, signs(targets, n_classes), groups):
         temperature, loss = fit_temperature(scores, targets)
-        if best is None or loss < best.log_loss:
-            best = Choice(penalty, temperature, loss)
+        if best is None or loss < best.choice.log_loss:
+            best = LeftOut(Choice(penalty, temperature, loss), some, scores)
     assert best is not None
     return best
 
@@ -336,7 +362,7 @@ Blocks = Callable[[], Iterator[tuple[Float32, Indices, Float32]]]
 
 
 def fit_ridge_in_blocks(
-    blocks: Blocks, n_classes: int, widths: Sequence[int], choice: Choice, length: float,
+    blocks: Blocks, n_classes: int, widths: Sequence[int], left_out: LeftOut, length: float,
     standardise: Standardiser,
 ) -> Ridge:  # fmt: skip
     """Fit more vectors than are held at a time; penalty and temperature are given.
@@ -345,11 +371,12 @@ def fit_ridge_in_blocks(
         blocks: The vectors.
         n_classes: Number of classes.
         widths: Width of each part of a vector.
-        choice: Penalty and temperature, chosen on some of them.
+        left_out: Penalty and temperature, chosen on some of them.
         length: Mean squared length of a standardised vector.
         standardise: What is done to vectors first.
     """
     equations = NormalEquations(sum(widths), n_classes)
     for vectors, targets, weights in blocks():
         equations.add(standardise(vectors), signs(targets, n_classes), weights)
-    return Ridge(standardise, *equations.solve(choice.penalty, length), choice)
+    solved = equations.solve(left_out.choice.penalty, length)
+    return Ridge(standardise, *solved, left_out.choice, left_out)

@@ -11,6 +11,8 @@ depends on nothing but its own group:
     of 20 groups needs this one time in ten, one of 100 groups hardly ever; it is logged, and
     it ends when the label has grown enough to fill its sides by itself.
 
+Background is put on sides like a label of its own; by hash where official folds leave it out.
+
 The price is that a label's shares are only near the wanted ones, as a fair draw's are: a
 rule that kept shares exact would have to move old clips.
 
@@ -31,6 +33,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from soundx.errors import Setting, SoundxError
+from soundx.labels import BACKGROUND, shown_label
 from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -169,15 +172,22 @@ def _tell_of_folds(clips: pd.DataFrame) -> None:
 
 def _by_fold(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
     folds = pd.to_numeric(clips["fold"], errors="coerce")
-    if folds.isna().any():
+    without = folds.isna()
+    background = clips["label"] == BACKGROUND
+    if (without & ~background).any():
+        n_without = (without & ~background).sum()
         raise SoundxError(
-            f"splits.by is 'fold', but {folds.isna().sum():,} of {counted(len(clips), 'clip')} "
-            "have no fold. Give every clip one in metadata.csv, or split by hash.",
+            f"splits.by is 'fold', but {n_without:,} of {counted(len(clips), 'clip')} have no "
+            "fold. Give every clip one in metadata.csv, or split by hash.",
             remedy=Setting("splits.by", "hash"),
         )
     sides = pd.Series("train", index=clips.index, dtype="str")
     sides[folds.isin(options.validation_folds)] = "validation"
     sides[folds.isin(options.test_folds)] = "test"
+    if without.any():
+        of_group = sides[~without].groupby(clips["group"][~without]).first()
+        known = clips["group"][without].map(of_group)
+        sides[without] = known.fillna(_by_hash(clips[without], options))
     return sides
 
 
@@ -210,6 +220,7 @@ def _level_out(
     ranges: dict[str, tuple[float, float]],
 ) -> None:
     """Move groups of one label until every side has half its share, or say it cannot be."""
+    label = shown_label(label)
     wanted = ["train", "test", "validation"][: len(groups)]
     if len(wanted) < len(SPLITS):
         logger.warning(

@@ -17,10 +17,12 @@ from soundx.embeddings.store import EmbeddingSet
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import Frames, History, TrainingOptions, train_head
-from soundx.modelling.joint import LABELS
+from soundx.modelling.joint import LABELS, TrainedHeads
 from soundx.modelling.pooling import pool_frames_layer, pooled_widths
+from soundx.modelling.rejection import with_background
 from soundx.modelling.ridge import (
     CHOOSE_CLIPS,
+    LeftOut,
     Ridge,
     Standardiser,
     choose,
@@ -37,9 +39,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Indices = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
 
 VECTORS_IN_MEMORY = 20_000
 """Clips whose pooled vectors are held at once: some 500 MB of YAMNet's."""
+
+_CLIPS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,14 @@ class Trained:
         models: Keras models by name; see ``TrainedHeads``.
         histories: Training curves by model.
         chosen: What was chosen on the way, for the model card.
+        left_out: Predictions of clips by models without their recordings, where they came with
+            the fit: their places in the table learnt from, and probabilities.
     """
 
     models: Mapping[str, keras.Model]
     histories: Mapping[str, History]
     chosen: Mapping[str, Any]
+    left_out: tuple[Indices, Probabilities] | None = None
 
 
 def train_labels(
@@ -78,7 +86,9 @@ def train_labels(
         ridge.choice.log_loss,
     )
     model = ridge_model(ridge, embedded.info.parts)
-    return Trained({LABELS: model}, {}, asdict(ridge.choice))
+    assert ridge.left_out is not None
+    left_out = (ridge.left_out.clips, ridge.left_out.probabilities())
+    return Trained({LABELS: model}, {}, asdict(ridge.choice), left_out)
 
 
 def _fit(
@@ -104,7 +114,8 @@ def _fit(
     chosen = all_vectors(embedded, [ids[i] for i in some]).whole
     standardise = Standardiser.of(iter([chosen]), widths)
     standardised = standardise(chosen)
-    choice = choose(standardised, targets[some], groups[some], n_classes)
+    left_out = choose(standardised, targets[some], groups[some], n_classes)
+    left_out = LeftOut(left_out.choice, some[left_out.clips], left_out.scores)
     length = float(np.einsum("ij,ij->", standardised, standardised) / len(standardised))
 
     def blocks() -> Iterator[tuple[Float32, Indices, Float32]]:
@@ -119,7 +130,7 @@ def _fit(
                 ),
             )
 
-    return fit_ridge_in_blocks(blocks, n_classes, widths, choice, length, standardise)
+    return fit_ridge_in_blocks(blocks, n_classes, widths, left_out, length, standardise)
 
 
 def ridge_model(ridge: Ridge, parts: Sequence[Part]) -> keras.Sequential:
@@ -246,6 +257,30 @@ def _with_bar(
         history.val_accuracy[best],
     )
     return head, history
+
+
+def predict_validation(
+    heads: TrainedHeads, table: pd.DataFrame, embedded: EmbeddingSet
+) -> tuple[pd.DataFrame, Probabilities]:
+    """Predict validation clips, for what no head gives with its fit; at most so many.
+
+    Args:
+        heads: Heads that did not learn from validation clips.
+        table: ``clip_id`` and ``split`` of clips.
+        embedded: Their frames.
+
+    Returns:
+        The rows that were predicted, and their probabilities, background's last
+        [shape=(n_rows, n_labels + 1)].
+    """
+    rows = table[table["split"] == "validation"]
+    if len(rows) > CHOOSE_CLIPS:
+        rows = rows.sample(CHOOSE_CLIPS, random_state=7)
+    found = [np.empty((0, len(heads.tree.labels)))]
+    for first in range(0, len(rows), _CLIPS_AT_A_TIME):
+        ids = rows["clip_id"].iloc[first : first + _CLIPS_AT_A_TIME].tolist()
+        found.append(heads.predict(embedded.frames(ids), embedded.n_frames(ids)))
+    return rows, with_background(np.concatenate(found))
 
 
 def clips_to_learn_from(table: pd.DataFrame, options: TrainingOptions) -> pd.DataFrame:

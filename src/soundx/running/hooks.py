@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soundx.datasets.where import where
+from soundx.labels import BACKGROUND
 from soundx.progress import counted, tell_progress
 from soundx.running.catalog import read_s3_settings
 from soundx.running.messages import next_steps
@@ -137,16 +138,25 @@ def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, s
     rejected = catalog.load("rejected_clips")
     classifier = catalog.load("classifier")
     low, high = metrics["accuracy_ci95"]
-    n_labels, n_categories = manifest["label"].nunique(), manifest["category"].nunique()
+    labelled = manifest[manifest["label"] != BACKGROUND]
+    n_labels, n_categories = labelled["label"].nunique(), labelled["category"].nunique()
+    clips = f"{len(labelled):,} of {counted(n_labels, 'label')}"
+    if len(labelled) < len(manifest):
+        clips += f", and {len(manifest) - len(labelled):,} of background"
     rows = {
         "embedder": metrics["embedder"],
-        "clips": f"{len(manifest):,} of {counted(n_labels, 'label')}",
+        "clips": clips,
         "rejected": _rejected(rejected, _place(catalog, "rejected_clips")),
         "accuracy": f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
         f"{counted(metrics['n_test_clips'], 'test clip')}",
     }
     if n_categories < n_labels:  # else it is the accuracy again
         rows["category accuracy"] = f"{metrics['category_accuracy']:.3f}"
+    if "n_test_background_clips" in metrics:
+        rows["false alarms"] = (
+            f"{metrics['false_alarms_per_hour']:.1f} an hour, on "
+            f"{counted(metrics['n_test_background_clips'], 'test clip')} of background"
+        )
     return rows | {
         "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
         "model": f"{_place(catalog, 'classifier')} (version {classifier.version})",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from soundx.errors import Remedy, SoundxError
+from soundx.labels import BACKGROUND, BACKGROUND_NAME
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,10 +36,10 @@ def clips_and_predictions(catalog: CatalogProtocol[Any, Any]) -> Dataset:
 
     Returns:
         One row a clip, in the manifest's order: ``audio``, ``clip_id``, ``path`` (below
-        ``01_raw``), ``label`` (a ``ClassLabel``), ``category``, ``group``, ``split`` (train,
-        validation, test or field), ``duration_s``; and of clips that were scored, null of
-        others, ``predicted_label`` (a ``ClassLabel``), ``predicted_category``, ``probability``
-        (of the predicted label), ``certainty`` (probability of the true label) and
+        ``01_raw``), ``label`` (a ``ClassLabel``; null of background), ``category``, ``group``,
+        ``split`` (train, validation, test or field), ``duration_s``; and of clips that were
+        scored, null of others, ``predicted_label`` (a ``ClassLabel``), ``predicted_category``,
+        ``probability`` (of the predicted label), ``certainty`` (probability of the true label) and
         ``probabilities`` (of all labels the model knows, in their order, which is that of
         ``label``; labels it does not know come after them).
 
@@ -55,7 +56,7 @@ def clips_and_predictions(catalog: CatalogProtocol[Any, Any]) -> Dataset:
     import pyarrow as pa
 
     clips, known = _read(catalog)
-    more = sorted(set(clips["label"]) - set(known))
+    more = sorted(set(clips["label"]) - {*known, BACKGROUND})
     label = ClassLabel(names=[*known, *more])
     features = Features(
         {
@@ -92,6 +93,7 @@ def _read(catalog: CatalogProtocol[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
     predictions = catalog.load("test_predictions").rename(columns={"split": "split_then"})
     predictions = predictions[["clip_id", "split_then", *_OF_A_PREDICTION]]
     clips = clips.merge(predictions, how="left", on="clip_id", validate="one_to_one")
+    clips["split_then"] = clips["split_then"].mask(clips["split_then"] == BACKGROUND_NAME)
     moved = clips["split_then"].notna() & (clips["split_then"] != clips["split"])
     if moved.any():
         raise SoundxError(

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from soundx.errors import AudioError, Remedy
+from soundx.labels import shown_label
 from soundx.viewer.home import begin
 from soundx.viewer.project import Project, escaped
 from soundx.viewer.sound import MAX_SHOWN_S, beginning, player
@@ -37,8 +38,11 @@ def page(project: Project) -> None:
 
 
 def _clips(project: Project) -> pd.DataFrame:
-    """Return the manifest with each clip's side of the split."""
+    """Return the manifest with each clip's side of the split, and background by its name."""
     manifest = project.load("clip_manifest")
+    manifest = manifest.assign(
+        label=manifest["label"].map(shown_label), category=manifest["category"].map(shown_label)
+    )
     splits = project.load_or("splits", None)
     if splits is None:
         return manifest.assign(split="not split yet")
@@ -181,7 +185,7 @@ def show_clip(project: Project, clip: pd.Series) -> None:
         clip: ``path``, ``label``, and where known ``duration_s``, ``sample_rate_hz``,
             ``channels``, ``format``, ``split`` and ``note``.
     """
-    st.markdown(f"**{escaped(clip['label'])}** · {escaped(clip['path'])}")
+    st.markdown(f"**{escaped(shown_label(clip['label']))}** · {escaped(clip['path'])}")
     file = project.load("raw_clips").path(clip["path"])
     try:
         waveform, more = beginning(str(file), file.stat().st_mtime_ns)

@@ -109,6 +109,11 @@ def _overall(metrics: dict[str, Any], other: dict[str, Any] | None) -> None:
         f"{low:.1%} and {high:.1%} with 95 % confidence; embedder {escaped(metrics['embedder'])}; "
         f"guessing the commonest label would give {metrics['majority_class_accuracy']:.1%}."
     )
+    if "n_test_background_clips" in metrics:
+        st.caption(
+            f"{metrics['false_alarms_per_hour']:.1f} false alarms an hour on "
+            f"{metrics['n_test_background_clips']} test clips of background."
+        )
     if "field_accuracy" in metrics:
         st.caption(
             f"On {metrics['n_field_clips']} field recordings: {metrics['field_accuracy']:.1%}."
@@ -196,7 +201,8 @@ def _clips_of_a_cell(project: Project, clips: pd.DataFrame) -> None:
         show_clip(project, clip)
         tops = [(clip[f"top{n}"], clip[f"top{n}_probability"]) for n in (1, 2, 3)]
         said = ", ".join(f"{escaped(name)} {p:.0%}" for name, p in tops if name is not None)
-        st.caption(f"The model: {said}")
+        answer = clip.get("answer", clip["predicted_label"])  # of older models always a label
+        st.caption(f"The model: {said}; its answer: {escaped(answer)}")
 
 
 def _reliability(model: ModelVersion) -> None:

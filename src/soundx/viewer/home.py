@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from soundx.errors import Remedy
+from soundx.labels import BACKGROUND
 from soundx.running.messages import run_command
 from soundx.viewer.project import Project, escaped
 from soundx.viewer.words import duration
@@ -31,11 +32,16 @@ def page(project: Project) -> None:
         return
     manifest = project.load("clip_manifest")
     hours = manifest["duration_s"].sum() / 3600
-    columns = st.columns(4)
-    columns[0].metric("Clips", f"{len(manifest):,}")
+    labelled = manifest[manifest["label"] != BACKGROUND]
+    n_background = len(manifest) - len(labelled)
+    columns = st.columns(5 if n_background else 4)
+    columns[0].metric("Clips", f"{len(labelled):,}")
     columns[1].metric("Sound", f"{hours:.2f} h" if hours >= 1 else f"{hours * 60:.1f} min")
-    columns[2].metric("Labels", f"{manifest['label'].nunique():,}")
-    columns[3].metric("Categories", f"{manifest['category'].nunique():,}")
+    columns[2].metric("Labels", f"{labelled['label'].nunique():,}")
+    columns[3].metric("Categories", f"{labelled['category'].nunique():,}")
+    if n_background:
+        text = "Clips of none of the labels: what the model learns not to answer"
+        columns[4].metric("Background", f"{n_background:,}", help=text)
     left, right = st.columns(2)
     with left, st.container(border=True):
         _model(project)

@@ -17,7 +17,7 @@ from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_start
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
-from soundx.labels import GENERAL
+from soundx.labels import BACKGROUND, GENERAL, shown_label
 from soundx.progress import counted
 from soundx.viewer.project import Project, escaped
 from soundx.viewer.sound import MAX_SHOWN_S, player
@@ -93,10 +93,14 @@ def _decode_bounded(path: Path) -> Float32:
 def _pick(project: Project, key: str) -> Float32 | None:
     manifest: pd.DataFrame = project.load("clip_manifest")
     left, right = st.columns(2)
-    labels = sorted(manifest["label"].unique())
+    labels = sorted(set(manifest["label"]) - {BACKGROUND})
     # of two, the second begins as another sound
     first = len(labels) - 1 if key == "second" else 0
-    label = left.selectbox("Label", labels, index=first, key=f"model-{key}-label")
+    if (manifest["label"] == BACKGROUND).any():
+        labels.append(BACKGROUND)
+    label = left.selectbox(
+        "Label", labels, index=first, format_func=shown_label, key=f"model-{key}-label"
+    )
     clips = manifest[manifest["label"] == label]
     splits = project.load_or("splits", None)
     if splits is not None:
@@ -183,8 +187,13 @@ def _show(classifier: Classifier, waveform: Float32 | None) -> None:
         if len(seen) < len(waveform):
             st.caption(f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it.")
     with right:
-        st.metric("Most probable", classifier.labels[best[0]], f"{probabilities[best[0]]:.1%}",
-                  delta_color="off", delta_arrow="off")  # fmt: skip
+        answer, probability = classifier.answer_to(probabilities)
+        st.metric("Answer", answer, f"{probability:.1%}", delta_color="off", delta_arrow="off")
+        if answer != classifier.labels[best[0]]:
+            st.caption(
+                f"The most probable label, {escaped(classifier.labels[best[0]])}, is not sure "
+                "enough, or background is more probable."
+            )
         _bars("Top five of all labels", classifier.labels, probabilities)
         if not classifier.tree.is_flat:
             _by_head(classifier, waveform)

@@ -15,7 +15,7 @@ from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import Remedy, SoundxError
 from soundx.figures.confusion import confusion_picture, draw_confusion
 from soundx.figures.reliability import draw_reliability
-from soundx.labels import LabelTree
+from soundx.labels import BACKGROUND, BACKGROUND_NAME, UNKNOWN, LabelTree
 from soundx.metrics import (
     classification_scores,
     confusion_table,
@@ -25,6 +25,7 @@ from soundx.metrics import (
 )
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.provenance import short_hashes
+from soundx.modelling.rejection import answers, with_background
 from soundx.modelling.splitting import FIELD
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ def predict_test_clips(
     """Classify the test clips, and the evaluation-only ones, with the joint model.
 
     Returns:
-        One row a clip: ``clip_id``, ``path``, ``split`` (test or field), ``label``,
-        ``category``, ``predicted_label``, ``probability``, ``predicted_category``,
+        One row a clip: ``clip_id``, ``path``, ``split`` (test or field; of background of either
+        side ``background``), ``label``, ``category``, ``duration_s``, ``predicted_label``,
+        ``probability``, ``answer`` (the predicted label, or unknown), ``predicted_category``,
         ``category_probability``, ``top1`` to ``top3`` with ``top1_probability`` ...,
         ``certainty`` (the probability of the true label), and ``probabilities`` over all
         labels in the model's order.
@@ -52,14 +54,16 @@ def predict_test_clips(
         SoundxError: A test clip was seen in training, or there is none.
     """
     tree = heads.tree
-    clips = clip_manifest[["clip_id", "path", "label", "category"]].merge(
+    clips = clip_manifest[["clip_id", "path", "label", "category", "duration_s"]].merge(
         splits[["clip_id", "split"]], on="clip_id", validate="one_to_one"
     )
     clips = clips[clips["split"].isin(["test", FIELD])].reset_index(drop=True)
     embedded = embeddings.of(heads.embedder)
     clips = clips[~clips["clip_id"].isin(list(embedded.rejected))].reset_index(drop=True)
     _check_unseen(clips, heads)
-    known = clips["label"].isin(tree.labels)
+    background = clips["label"] == BACKGROUND
+    clips.loc[background, "split"] = BACKGROUND_NAME
+    known = clips["label"].isin(tree.labels) | background
     if (~known).any():
         logger.warning(
             "%d clips are of labels this model does not know, for example '%s': not scored.",
@@ -73,7 +77,7 @@ def predict_test_clips(
     for start in range(0, len(clips), _CLIPS_AT_A_TIME):
         ids = clips["clip_id"].iloc[start : start + _CLIPS_AT_A_TIME].tolist()
         parts.append(heads.predict(embedded.frames(ids), embedded.n_frames(ids)))
-    return _predictions(clips, np.concatenate(parts), tree)
+    return _predictions(clips, np.concatenate(parts), heads)
 
 
 def score_predictions(
@@ -93,6 +97,7 @@ def score_predictions(
         metrics["field_accuracy"] = float(right.mean())
         metrics["field_accuracy_ci95"] = list(share_interval(int(right.sum()), len(right)))
         metrics["n_field_clips"] = len(right)
+    metrics |= _false_alarms(test_predictions)
     confusion = confusion_table(truth, probabilities.argmax(axis=1), tree.labels)
     low, high = metrics["accuracy_ci95"]
     logger.info(
@@ -109,6 +114,18 @@ def score_predictions(
     guess = probabilities.argmax(axis=1)
     reliability = reliability_table(probabilities.max(axis=1), guess == truth)
     return metrics, per_class_scores(truth, probabilities, tree), confusion, reliability
+
+
+def _false_alarms(predictions: pd.DataFrame) -> dict[str, Any]:
+    """Return how often background that was never heard is answered; nothing where none is."""
+    background = predictions[predictions["split"] == BACKGROUND_NAME]
+    if background.empty:
+        return {}
+    n_alarms = int((background["answer"] != UNKNOWN).sum())
+    return {
+        "n_test_background_clips": len(background),
+        "false_alarms_per_hour": n_alarms / (float(background["duration_s"].sum()) / 3600),
+    }
 
 
 def plot_confusion(confusion_matrix: pd.DataFrame) -> tuple[Any, Any, Any]:
@@ -170,17 +187,25 @@ def _check_unseen(clips: pd.DataFrame, heads: TrainedHeads) -> None:
         )
 
 
-def _predictions(clips: pd.DataFrame, probabilities: np.ndarray, tree: LabelTree) -> pd.DataFrame:
+def _predictions(
+    clips: pd.DataFrame, probabilities: np.ndarray, heads: TrainedHeads
+) -> pd.DataFrame:
+    tree = heads.tree
     labels = np.array(tree.labels, dtype=object)
     categories = np.array(tree.categories, dtype=object)
     rows = np.arange(len(clips))
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     by_category = tree.category_probabilities(probabilities)
     best_category = by_category.argmax(axis=1)
-    truth = clips["label"].map(tree.labels.index).to_numpy()
-    table = clips[["clip_id", "path", "split", "label", "category"]].copy()
+    number = {label: index for index, label in enumerate(tree.labels)}
+    truth = clips["label"].map(number).fillna(len(number)).to_numpy(np.int64)
+    all_classes = with_background(probabilities)
+    thresholds = [heads.thresholds.get(label, 0.0) for label in tree.labels]
+    given = answers(all_classes, thresholds)
+    table = clips[["clip_id", "path", "split", "label", "category", "duration_s"]].copy()
     table["predicted_label"] = labels[ranked[:, 0]]
     table["probability"] = probabilities[rows, ranked[:, 0]]
+    table["answer"] = np.where(given < 0, UNKNOWN, labels[given])
     table["predicted_category"] = categories[best_category]
     table["category_probability"] = by_category[rows, best_category]
     for place in range(_TOP):
@@ -188,7 +213,7 @@ def _predictions(clips: pd.DataFrame, probabilities: np.ndarray, tree: LabelTree
         column = ranked[:, min(place, len(labels) - 1)]
         table[f"top{place + 1}"] = labels[column] if has_place else None
         table[f"top{place + 1}_probability"] = probabilities[rows, column] if has_place else np.nan
-    table["certainty"] = probabilities[rows, truth]
+    table["certainty"] = all_classes[rows, truth]
     table["probabilities"] = list(probabilities.astype(np.float32))
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -19,7 +20,13 @@ from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.provenance import manifest_digest, short_hashes
-from soundx.modelling.training import clips_to_learn_from, train_by_head, train_labels
+from soundx.modelling.rejection import RejectionOptions, choose_thresholds
+from soundx.modelling.training import (
+    clips_to_learn_from,
+    predict_validation,
+    train_by_head,
+    train_labels,
+)
 from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -29,23 +36,31 @@ PARITY_TOLERANCE = 1e-3
 
 
 def train_heads(
-    model_input: dict[str, pd.DataFrame], embeddings: EmbeddingStore, training: TrainingOptions
+    model_input: dict[str, pd.DataFrame],
+    embeddings: EmbeddingStore,
+    training: TrainingOptions,
+    rejection: RejectionOptions,
 ) -> TrainedHeads:
-    """Train what ``training.head`` names: one model over all labels, or one a head."""
+    """Train what ``training.head`` names, and choose below which probability it is ``unknown``.
+
+    Thresholds are chosen on clips whose recordings were not learnt from: of ``ridge`` each
+    left out in turn, of the others those of validation.
+    """
     table = model_input[GENERAL]
     embedded = _embeddings_of(table, embeddings)
     labelled = table[table["label"] != BACKGROUND]
     tree = LabelTree.build(zip(labelled["label"], labelled["category"], strict=True))
     learnt = clips_to_learn_from(table, training)
     background = False
+    number = {label: index for index, label in enumerate(tree.labels)}
+    targets = learnt["label"].map(number).fillna(len(number)).astype(int)
     if training.head == "seed":
         trained = train_by_head(model_input, embedded, tree, training)
     else:
         background = bool((learnt["label"] == BACKGROUND).any())
-        number = {label: index for index, label in enumerate(tree.labels)}
-        clips = learnt.assign(target=learnt["label"].map(number).fillna(len(number)).astype(int))
+        clips = learnt.assign(target=targets)
         trained = train_labels(clips, embedded, len(number) + background, training)
-    return TrainedHeads(
+    heads = TrainedHeads(
         tree=tree,
         models=trained.models,
         embedder=embedded.info,
@@ -58,6 +73,15 @@ def train_heads(
             zip(table["clip_id"], table["label"], table["split"], strict=True)
         ),
     )
+    if trained.left_out is None:
+        rows, probabilities = predict_validation(heads, learnt, embedded)
+        truth = targets[rows.index]
+    else:
+        chosen, probabilities = trained.left_out
+        truth = targets.iloc[chosen]
+    thresholds = choose_thresholds(probabilities, truth.to_numpy(), len(number), rejection)
+    by_label = dict(zip(tree.labels, map(float, thresholds), strict=True))
+    return dataclasses.replace(heads, thresholds=by_label)
 
 
 def export_heads(

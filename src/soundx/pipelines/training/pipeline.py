@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 func=train_heads,
-                inputs=["model_input", "embeddings", "params:training"],
+                inputs=["model_input", "embeddings", "params:training", "params:rejection"],
                 outputs="heads",
                 name="train_heads",
                 tags="model",
