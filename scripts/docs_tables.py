@@ -18,7 +18,14 @@ import yaml
 from griffe import Docstring, DocstringSectionAttributes
 
 ROOT = Path(__file__).resolve().parents[1]
-PIPELINES = ("ingestion", "preprocessing", "training", "evaluation", "publishing")
+PIPELINES = (
+    "ingestion",
+    "preprocessing",
+    "cross_validation",
+    "training",
+    "evaluation",
+    "publishing",
+)
 sys.path.insert(0, str(ROOT / "src"))  # this tree's, whatever is installed
 
 _PARAMETERS = ("parameter", "value", "what it is")
@@ -89,6 +96,12 @@ def parameters_table() -> str:
     return "\n\n".join([_table(_PARAMETERS, alone), *sections])
 
 
+def heads_table() -> str:
+    """Return what ``make bench-heads`` printed last, from what it kept."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    return "\n".join(importlib.import_module("heads").table())
+
+
 def _class(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
@@ -117,7 +130,12 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"make": make_table, "globals": globals_table, "parameters": parameters_table}
+TABLES = {
+    "make": make_table,
+    "globals": globals_table,
+    "parameters": parameters_table,
+    "heads": heads_table,
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -102,14 +102,13 @@ def test_the_embedder_of_the_docs_is_trained_on_and_shipped(
     assert classifier.predict(waveform).sum() == pytest.approx(1, abs=1e-4)
 
 
-def test_the_head_of_the_docs_is_trained_and_shipped(three_labels, monkeypatch):
+@pytest.mark.parametrize(("head", "name"), [("dense", "labels"), ("seed", "general")])
+def test_the_head_of_the_docs_is_trained_and_shipped(three_labels, monkeypatch, head, name):
     namespace = {}
     exec(example("head.md", "head"), namespace)
     monkeypatch.setattr(heads, "build_head", namespace["build_head"])
-    run_kedro(**three_labels, embedder="logmel", training={"max_epochs": 3})
-    layers = [
-        type(layer).__name__ for layer in load("heads", **three_labels).models["general"].layers
-    ]
+    run_kedro(**three_labels, embedder="logmel", training={"head": head, "max_epochs": 3})
+    layers = [type(layer).__name__ for layer in load("heads", **three_labels).models[name].layers]
     assert "LayerNormalization" in layers
     predictions = load("test_predictions", **three_labels)
     answer = load("classifier", **three_labels).predict(
@@ -140,9 +139,15 @@ def test_every_dataset_is_told_of_where_it_lies():
 def test_every_column_is_told_of(demo):
     text = (DOCS / "catalog.md").read_text()
     tables = ["clip_manifest", "test_predictions", "per_class_metrics", "reliability"]
-    tables += ["rejected_clips", "splits", "embedding_map"]
+    tables += ["rejected_clips", "splits", "embedding_map", "folds", "out_of_fold_predictions"]
+    tables += ["cross_validation_per_class", "cross_validation_reliability"]
+    tables += ["suspect_labels", "near_duplicates"]
     names = {name for table in tables for name in load(table, env="demo", data_root=str(demo))}
     names |= set(load("metrics", env="demo", data_root=str(demo)))
+    left_out = load("cross_validation", env="demo", data_root=str(demo))
+    names |= set(left_out) | set(left_out["rejection"])
+    curve = load("learning_curve", env="demo", data_root=str(demo))
+    names |= set(curve) | set(curve["points"][0]) | set(curve["by_label"]["ALARM_BELL"])
     names |= set(load("model_input", env="demo", data_root=str(demo))["general"])
     assert {name for name in names if f"`{name}`" not in text} == set()
 

@@ -10,9 +10,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from kedro.framework.startup import bootstrap_project
 
 from soundx.audio.decoding import decode_clip
 from soundx.errors import DryRunDone, SoundxError, find_soundx_error
+from soundx.pipeline_registry import register_pipelines
 from soundx.running.messages import message_for_people
 from tests.conftest import DEMO, ROOT, command, every_byte, load, run_kedro
 
@@ -101,6 +104,29 @@ def test_most_background_is_not_answered_and_most_labels_are(demo):
     assert report["n_background_clips"] == 36
     assert report["false_alarms_per_hour"] < 3600 / 2.7  # not every clip
     assert report["precision"] >= report["precision_wanted"]
+
+
+def test_layers_of_the_graph_run_in_no_circle():
+    """Kedro-Viz draws no layers at all where they do."""
+    order = ["raw", "intermediate", "primary", "feature", "model_input", "models"]
+    order += ["model_output", "reporting"]
+    files = (ROOT / "conf/base/catalog").glob("*.yml")
+    entries = {name: e for file in files for name, e in yaml.safe_load(file.read_text()).items()}
+    layer = {
+        name: order.index(entry["metadata"]["kedro-viz"]["layer"])
+        for name, entry in entries.items()
+        if not name.startswith("_")
+    }
+    bootstrap_project(ROOT)
+    for pipeline in register_pipelines().values():
+        back = [
+            (node.name, before, after)
+            for node in pipeline.nodes
+            for before in node.inputs
+            for after in node.outputs
+            if not before.startswith("params:") and layer[before] > layer[after]
+        ]
+        assert back == []
 
 
 def test_the_shipped_files_answer_as_the_evaluation_did(demo):

@@ -176,9 +176,14 @@ def test_a_process_that_only_has_the_same_number_is_left_alone(project):
         (["training"], {"training.seed": -1}, "from 0"),
         (["training"], {"training.learning_rate": float("nan")}, "a number from"),
         (["training"], {"training.learning_rate": float("inf")}, "a number from"),
+        (["training"], {"training.head": "seed,data_root=/tmp"}, "one of ridge, dense, seed, not"),
+        (["training"], {"training.head": 1}, "one of ridge"),
+        (["training"], {"training.max_epochs": "ridge"}, "whole number"),
     ],
 )
-def test_only_known_names_and_plain_numbers_reach_the_command(project, pipelines, params, message):
+def test_only_known_names_plain_numbers_and_known_words_reach_the_command(
+    project, pipelines, params, message
+):
     runs = project.runs()
     with pytest.raises(SoundxError, match=message):
         runs.start(pipelines, params)

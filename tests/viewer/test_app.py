@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -44,6 +45,9 @@ def test_home_tells_what_was_heard_and_how_good_the_model_is(demo, project_at):
     assert shown["Accuracy on clips it never heard"].endswith("%")
     assert "finished" in shown.values()
     assert any("up to date" in text.value for text in page.markdown)
+    left_out = json.loads((demo / "08_reporting/cross_validation.json").read_text())
+    said = f"Cross-validated: {left_out['accuracy_mean']:.1%} (95 % interval"
+    assert any(text.value.startswith(said) for text in page.markdown)
 
 
 def test_home_says_when_the_model_is_stale(demo, project_at, tmp_path):
@@ -149,6 +153,92 @@ def test_evaluation_shows_versions_side_by_side_and_clips_of_a_cell(demo, projec
     assert not page.exception
     page.toggle(key="evaluation-published").set_value(True).run()
     assert not page.exception
+
+
+def test_evaluation_tells_what_left_out_clips_say(demo, project_at):
+    scores = json.loads((demo / "08_reporting/cross_validation.json").read_text())
+    curve = json.loads((demo / "08_reporting/learning_curve.json").read_text())
+    project_at(demo)
+    page = open_page("evaluation")
+    assert [tab.label for tab in page.tabs][-2:] == ["Left out", "Suspect labels"]
+    tab = page.tabs[-2]
+    shown = {metric.label: metric.value for metric in tab.metric}
+    assert shown["Accuracy"] == f"{scores['accuracy_mean']:.1%}"
+    assert shown["Hard-routed"] == f"{scores['hard_routed_accuracy_mean']:.1%}"
+    assert shown["Calibration error"] == f"{scores['calibration_error']:.1%}"
+    assert shown["Without calibration"] == f"{scores['calibration_error_before']:.1%}"
+    rejection = scores["rejection"]
+    assert shown["Answered"] == f"{rejection['coverage']:.1%}"
+    assert shown["Strange labels told apart"] == f"{rejection['auroc_of_labels_left_out']:.3f}"
+    low, high = scores["accuracy_ci95"]
+    assert any(f"between {low:.1%} and {high:.1%}" in text.value for text in tab.caption)
+    leaky = f"**{scores['leaky_accuracy_mean']:.1%}** instead of"
+    assert any(leaky in text.value for text in tab.markdown)
+    reliability, learning = (json.loads(chart.proto.spec) for chart in tab.get("plotly_chart"))
+    assert [trace.get("name") for trace in reliability["data"]][-1] == "before calibration"
+    assert len(learning["data"][0]["x"]) == len(curve["points"])
+    more, classes = (table.value for table in tab.dataframe)
+    gains = (more["recall_with_ten_more"] - more["recall"]).to_list()
+    assert gains == sorted(gains, reverse=True)
+    assert set(more["label"]) == set(classes["label"]) == set(rejection["thresholds"])
+    assert classes["threshold"].notna().all()
+
+
+def test_suspect_labels_and_copies_are_heard(demo, project_at, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("04_feature"))
+    manifest = pd.read_parquet(data / "02_intermediate/clip_manifest.parquet")
+    wrong, copy, other = (row for _, row in manifest.iloc[[0, 100, 200]].iterrows())
+    pd.DataFrame(
+        {
+            "clip_id": [wrong["clip_id"]], "path": [wrong["path"]], "label": ["<i>NATURE</i>"],
+            "predicted_label": ["ALARM_BELL"], "certainty": [0.04], "probability": [0.91],
+            "suspicion": [0.87],
+        }
+    ).to_csv(data / "08_reporting/suspect_labels.csv", index=False)  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "path": [copy["path"]], "other_path": [other["path"]], "label": [copy["label"]],
+            "other_label": [other["label"]], "similarity": [0.999], "across_labels": [True],
+            "across_folds": [False], "clip_id": [copy["clip_id"]],
+            "other_clip_id": [other["clip_id"]],
+        }
+    )  # fmt: skip
+    pairs.to_csv(data / "08_reporting/near_duplicates.csv", index=False)
+    project_at(data)
+    tab = open_page("evaluation").tabs[-1]
+    said = [text.value for text in tab.markdown]
+    assert any("The model says **ALARM\\_BELL** (91%)" in text for text in said)
+    assert any(text.startswith("**\\<i\\>NATURE") for text in said)
+    players = [frame.proto.srcdoc for frame in tab.get("iframe")]
+    assert len(players) == 3  # the suspect, and the two that sound the same
+    assert all("<audio" in player for player in players)
+    assert len(set(players)) == 3
+    pairs.head(0).to_csv(data / "08_reporting/near_duplicates.csv", index=False)
+    tab = open_page("evaluation").tabs[-1]
+    assert "No two recordings" in tab.success[0].value
+
+
+def test_what_to_run_for_left_out_clips_is_said(demo, project_at, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("01_raw", "04_feature"))
+    for name in ("cross_validation.json", "suspect_labels.csv"):
+        (data / "08_reporting" / name).unlink()
+    project_at(data)
+    page = open_page("evaluation")
+    for tab in page.tabs[-2:]:
+        assert tab.code[0].value == "kedro run --pipelines=cross_validation"
+    assert not any("Cross-validated" in text.value for text in open_page("home").markdown)
+
+
+def test_left_out_clips_are_told_of_without_a_model(demo, project_at, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("04_feature", "06_models"))
+    project_at(data)
+    page = open_page("evaluation")
+    assert "No model has been evaluated" in page.info[0].value
+    assert [tab.label for tab in page.tabs] == ["Left out", "Suspect labels"]
+    assert page.tabs[0].metric
 
 
 def test_model_answers_for_clips_and_mixes(demo, project_at):

@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from soundx.errors import SoundxError
-from soundx.running.runs import PASSWORD
+from soundx.running.runs import PASSWORD, PIPELINES
 from soundx.viewer import train
 from soundx.viewer.train import Gate
 
@@ -89,13 +89,51 @@ def test_the_right_password_shows_what_can_be_run(project, open_page):
     app = sign_in(open_page(project))
     assert not app.exception
     assert labels(app) == ["Sign out", "Start"]
-    assert app.multiselect[0].value == ["ingestion", "preprocessing", "training", "evaluation"]
+    assert app.multiselect[0].value == list(PIPELINES)
     values = {field.label: field.value for field in app.number_input}
-    assert values["Epochs at most"] == 100
-    assert values["Learning rate"] == 2e-4
+    assert values["Stretches a clip"] == 2
     assert values["Seed of the split"] == 7
     button(app, "Sign out").click().run()
     assert labels(app) == ["Sign in"]
+
+
+def test_fields_are_those_of_the_chosen_head(project, open_page):
+    app = sign_in(open_page(project))
+    seen = {}
+    for head in ("ridge", "dense", "seed"):
+        app.selectbox[0].select(head).run()
+        seen[head] = {field.label: field.value for field in app.number_input}
+    assert not app.exception
+    assert "Learning rate" not in seen["ridge"]
+    assert seen["dense"]["Learning rate"] == seen["seed"]["Learning rate"] == 2e-4
+    assert seen["dense"]["Epochs at most"] == 100
+    assert "Stretches a clip" in seen["dense"]
+    assert "Stretches a clip" not in seen["seed"]
+
+
+def test_the_chosen_head_and_its_fields_are_what_runs(project, open_page):
+    app = sign_in(open_page(project, "waiting"))
+    app.selectbox[0].select("dense").run()
+    next(f for f in app.number_input if f.label == "Epochs at most").set_value(5).run()
+    app.multiselect[0].set_value(["ingestion"])
+    button(app, "Start").click().run()
+    project.wait_until_it_waits()
+    runs = project.runs("waiting")
+    assert "--params=training.head=dense,training.max_epochs=5" in runs.current().command
+    runs.stop()
+
+
+def test_what_another_head_has_no_use_for_is_not_sent(project, open_page):
+    app = sign_in(open_page(project, "waiting"))
+    app.selectbox[0].select("seed").run()
+    next(f for f in app.number_input if f.label == "Epochs at most").set_value(5).run()
+    app.selectbox[0].select("ridge").run()
+    app.multiselect[0].set_value(["ingestion"])
+    button(app, "Start").click().run()
+    project.wait_until_it_waits()
+    runs = project.runs("waiting")
+    assert not any(part.startswith("--params") for part in runs.current().command)
+    runs.stop()
 
 
 def test_two_browsers_start_one_run_and_either_stops_it(project, open_page):

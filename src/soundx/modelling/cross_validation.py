@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from soundx.audio import Float32
+from soundx.embedders.base import Part
 from soundx.embeddings.store import EmbeddingSet
 from soundx.labels import BACKGROUND, LabelTree
-from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.heads import TrainingOptions, clip_probabilities
 from soundx.modelling.joint import LABELS, clip_logits
 from soundx.modelling.pooling import pooled_widths
 from soundx.modelling.ridge import (
@@ -27,6 +29,7 @@ from soundx.modelling.ridge import (
     softmax,
 )
 from soundx.modelling.splitting import class_weights
+from soundx.modelling.training import Trained, train_by_head, train_labels
 from soundx.modelling.vectors import Vectors, all_vectors
 from soundx.progress import track
 
@@ -91,7 +94,15 @@ def predict_left_out(
     calibrated = np.zeros((len(table), known.n_classes))
     for fold in track(np.unique(known.folds), description="Cross-validating"):
         held_out = known.folds == fold
-        calibrated[held_out] = _by_descent(table, known, embedded, options, held_out)
+        trained = train_without(table, known, embedded, options, held_out)
+        clips = table.loc[held_out, "clip_id"].tolist()
+        calibrated[held_out] = probabilities_by(
+            trained,
+            known,
+            embedded.info.parts,
+            embedded.frames(clips),
+            embedded.n_frames(clips),
+        )
     return calibrated, calibrated
 
 
@@ -128,28 +139,31 @@ def _ridge(
     return probabilities, raw
 
 
-def _by_descent(
+def train_without(
     table: pd.DataFrame,
     known: Labelled,
     embedded: EmbeddingSet,
     options: TrainingOptions,
     held_out: npt.NDArray[np.bool_],
-) -> Probabilities:
-    """Train ``dense`` or ``seed`` on the other folds, some of their groups to stop by."""
-    from soundx.modelling.training import train_by_head, train_labels
+) -> Trained:
+    """Train what ``training.head`` names on all clips but those held out.
 
+    Args:
+        table: Folds; see ``soundx.modelling.folds``.
+        known: Their labels.
+        embedded: Frames of the clips.
+        options: What is trained. ``dense`` and ``seed`` stop by some of the recordings.
+        held_out: Which clips nothing is learnt from [shape=(n_clips,)].
+    """
     rng = np.random.default_rng(options.seed)
     groups = rng.permutation(np.unique(known.groups[~held_out]))
     stopping = np.isin(known.groups, groups[: max(1, len(groups) * 15 // 100)])
-    clips = table[["clip_id", "label", "category"]].assign(target=known.targets)
+    clips = table[["clip_id", "label", "category", "group"]].assign(target=known.targets)
     clips["n_frames"] = embedded.n_frames(clips["clip_id"])
     clips["split"] = np.where(held_out, "test", np.where(stopping, "validation", "train"))
-    test = clips[held_out]
-    frames, counts = embedded.frames(test["clip_id"].tolist()), test["n_frames"].to_numpy()
-    if options.head == "dense":
+    if options.head != "seed":
         learnt = clips[~held_out].assign(weight=np.float32(1.0))
-        trained = train_labels(learnt, embedded, known.n_classes, options)
-        return softmax(clip_logits(trained.models[LABELS], frames, counts))
+        return train_labels(learnt, embedded, known.n_classes, options)
     tables = {}
     for head, classes in known.tree.heads.items():
         numbers = clips["label"].map(
@@ -162,12 +176,36 @@ def _by_descent(
                 side["target"].to_numpy(), side["n_frames"].to_numpy(), len(classes)
             )
         tables[head] = mine
-    from soundx.modelling.heads import clip_probabilities
+    return train_by_head(tables, embedded, known.tree, options)
 
-    trained = train_by_head(tables, embedded, known.tree, options)
-    plain = frames[:, : embedded.info.parts[0].width]
+
+def probabilities_by(
+    trained: Trained,
+    known: Labelled,
+    parts: Sequence[Part],
+    frames: Float32,
+    frames_per_clip: Indices,
+) -> Probabilities:
+    """Return what trained models say of clips, or of stretches of clips.
+
+    Args:
+        trained: What ``train_without`` gave.
+        known: Labels of the clips it learnt from.
+        parts: What a frame is made of.
+        frames: Frames of all clips, one clip after the other [shape=(n_frames, dim)].
+        frames_per_clip: Number of frames of each clip [shape=(n_clips,)].
+
+    Returns:
+        Probabilities of all classes [shape=(n_clips, n_classes)].
+    """
+    if LABELS in trained.models:
+        return softmax(clip_logits(trained.models[LABELS], frames, frames_per_clip))
+    plain = frames[:, : parts[0].width]
     joint = known.tree.joint_probabilities(
-        {head: clip_probabilities(model, plain, counts) for head, model in trained.models.items()}
+        {
+            head: clip_probabilities(model, plain, frames_per_clip)
+            for head, model in trained.models.items()
+        }
     )
     return np.pad(joint, [(0, 0), (0, known.n_classes - joint.shape[1])])
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from soundx.errors import SoundxError
+from soundx.modelling.heads import TrainingOptions
 from soundx.progress import PROGRESS_FILE
 from soundx.running import DEFAULT
 from soundx.running.supervise import END, PROCESS, RUN, birth_of, write_json
@@ -40,9 +42,16 @@ LIMITS: dict[str, tuple[int, int] | tuple[float, float]] = {
     "training.batch_size": (1, 65_536),
     "training.dropout": (0.0, 0.95),
     "training.seed": (0, 2**32 - 1),
+    "training.windows_per_clip": (0, 100),
+    "training.window_weight": (0.01, 1.0),
     "splits.seed": (0, 2**32 - 1),
 }
 """Parameters that may be set, least and greatest value; whole numbers where these are."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "training.head": typing.get_args(TrainingOptions.model_fields["head"].annotation),
+}
+"""Parameters that may be one of some words."""
 
 _LOG, _PROGRESS, _STOPPED = "log.txt", "progress.json", "stopped"
 _TAIL_BYTES = 65_536
@@ -156,12 +165,14 @@ class Runs:
         """Return the runs of a project, kept in its ``.soundx-runs``."""
         return cls(project / ".soundx-runs" / (env or "base"), project, env)
 
-    def start(self, pipelines: Sequence[str], params: Mapping[str, float] | None = None) -> Run:
+    def start(
+        self, pipelines: Sequence[str], params: Mapping[str, float | str] | None = None
+    ) -> Run:
         """Start ``kedro run`` as a process that outlives this one.
 
         Args:
             pipelines: Which pipelines, of ``PIPELINES``.
-            params: Values for this run, of ``LIMITS``.
+            params: Values for this run, of ``LIMITS`` and ``CHOICES``.
 
         Returns:
             The run, under way.
@@ -336,22 +347,35 @@ def _checked_pipelines(wanted: Sequence[str]) -> list[str]:
     return [name for name in PIPELINES if name in wanted]
 
 
-def _checked_params(params: Mapping[str, float]) -> str:
-    """Return parameters as ``--params`` takes them: known names and plain numbers only."""
+def _checked_params(params: Mapping[str, float | str]) -> str:
+    """Return parameters as ``--params`` takes them: known names, plain numbers, known words."""
     items = []
     for name, value in params.items():
+        if name in CHOICES:
+            items.append(f"{name}={_checked_word(name, value)}")
+            continue
         if name not in LIMITS:
             raise SoundxError(
-                f"Parameter {name!r} cannot be set from here. These can: {', '.join(LIMITS)}."
+                f"Parameter {name!r} cannot be set from here. These can: "
+                f"{', '.join((*CHOICES, *LIMITS))}."
             )
         low, high = LIMITS[name]
         allowed = (int,) if isinstance(low, int) else (int, float)
         # True is an int; subclasses may print as anything
-        if type(value) not in allowed or not math.isfinite(value) or not low <= value <= high:
+        number = math.nan if isinstance(value, str) or type(value) not in allowed else value
+        if not math.isfinite(number) or not low <= number <= high:
             kind = "a whole number" if isinstance(low, int) else "a number"
             raise SoundxError(f"{name} is {kind} from {low} to {high}, not {value!r}.")
         items.append(f"{name}={value!r}")
     return ",".join(items)
+
+
+def _checked_word(name: str, value: object) -> str:
+    """Return a word of ours that equals what was given, never what was given."""
+    for word in CHOICES[name]:
+        if type(value) is str and value == word:
+            return word
+    raise SoundxError(f"{name} is one of {', '.join(CHOICES[name])}, not {value!r}.")
 
 
 def _read_json(path: Path) -> Any:

@@ -13,12 +13,14 @@ from soundx.errors import SoundxError
 from soundx.figures.confusion import draw_confusion
 from soundx.figures.reliability import draw_reliability
 from soundx.viewer.dataset import show_clip
+from soundx.viewer.left_out import left_out, suspects
 from soundx.viewer.project import Project, escaped
 from soundx.viewer.tables import choose_row, percent, share
 
 NONE = "none"
 PUBLISHED = "published: "
 CLIPS_SHOWN = 200
+_OF_THE_PROJECT = ("Left out", "Suspect labels")
 
 
 def page(project: Project) -> None:
@@ -30,6 +32,8 @@ def page(project: Project) -> None:
     if not local and not releases:
         st.info("No model has been evaluated yet. Train one, here or with:")
         st.code(project.command(), language="bash")
+        if project.has("cross_validation"):
+            _without_a_model(project)
         return
     choices = [*reversed(local), *(PUBLISHED + version for version in reversed(list(releases)))]
     left, right = st.columns(2)
@@ -41,16 +45,32 @@ def page(project: Project) -> None:
         _overall(_metrics(versions, releases, chosen), _metrics(versions, releases, other))
     if chosen.startswith(PUBLISHED):
         st.caption("Of a published model these figures are kept; its clips are not.")
+        _without_a_model(project)
         return
     model = versions[chosen]
     beside = versions[other] if other in local else None
-    classes, confusion, certain = st.tabs(["Each label", "Confusions, by ear", "How sure it is"])
+    classes, confusion, certain, never_heard, doubted = st.tabs(
+        ["Each label", "Confusions, by ear", "How sure it is", *_OF_THE_PROJECT]
+    )
     with classes:
         _per_class(model, beside)
     with confusion:
         _confusion(project, model)
     with certain:
         _reliability(model)
+    with never_heard:
+        left_out(project)
+    with doubted:
+        suspects(project)
+
+
+def _without_a_model(project: Project) -> None:
+    """Show what is known of the clips, whatever model is looked at."""
+    never_heard, doubted = st.tabs(_OF_THE_PROJECT)
+    with never_heard:
+        left_out(project)
+    with doubted:
+        suspects(project)
 
 
 def _releases(project: Project) -> dict[str, dict[str, Any]]:

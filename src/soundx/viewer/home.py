@@ -10,7 +10,7 @@ from soundx.errors import Remedy
 from soundx.labels import BACKGROUND
 from soundx.running.messages import run_command
 from soundx.viewer.project import Project, escaped
-from soundx.viewer.words import duration
+from soundx.viewer.words import cross_validated, duration
 
 WAYS_TO_BEGIN = (
     ("See it work", "Synthesised clips, no network, one minute.", "--env=demo"),
@@ -68,6 +68,7 @@ def _model(project: Project) -> None:
     st.subheader("Newest model")
     if not project.has("metrics"):
         st.write("No model has been evaluated yet.")
+        _cross_validated(project)
         return
     metrics = project.load("metrics")
     low, high = metrics["accuracy_ci95"]
@@ -76,9 +77,16 @@ def _model(project: Project) -> None:
         f"95 % interval {low:.1%} to {high:.1%}, on {metrics['n_test_clips']} test clips. "
         f"Guessing the commonest label would give {metrics['majority_class_accuracy']:.1%}."
     )
+    _cross_validated(project)
     if project.has("classifier"):
         version = project.load("classifier").version
         st.caption(f"Version {escaped(version)}, embedder {escaped(metrics['embedder'])}")
+
+
+def _cross_validated(project: Project) -> None:
+    scores = project.load_or("cross_validation", None)
+    if scores is not None:
+        st.write(cross_validated(scores))
 
 
 def _last_run(project: Project) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 from kedro.io import DatasetError
@@ -27,7 +27,7 @@ from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.splitting import SplitOptions
 from soundx.running.catalog import open_catalog, read_parameters
 from soundx.running.messages import message_for_people
-from soundx.running.runs import LIMITS, PASSWORD, PIPELINES, Run, Runs
+from soundx.running.runs import CHOICES, LIMITS, PASSWORD, PIPELINES, Run, Runs
 from soundx.viewer.words import duration
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SIGNED_IN = "train_signed_in"
 _NOTICE = "train_notice"
+_HEAD = "training.head"
 _POLL_S = 1.0
 _IDLE_POLL_S = 5.0
 _LONGEST_WAIT_S = 8.0
@@ -82,43 +83,76 @@ class _Field:
     name: str
     label: str
     help: str
+    heads: tuple[str, ...]
     step: float = 1
     format: str | None = None
 
 
+_WORDS = {
+    "ridge": "ridge: closed form, on pooled frames",
+    "dense": "dense: a network, on pooled frames",
+    "seed": "seed: networks on single frames, one over categories, one inside each",
+}
+"""What each head is, in a line."""
+
+_EVERY_HEAD = tuple(_WORDS)
+_BY_DESCENT = ("dense", "seed")
+_POOLED = ("ridge", "dense")
+
 _FIELDS = (
+    _Field(
+        "training.windows_per_clip",
+        "Stretches a clip",
+        "Stretches of one to five frames learnt beside each clip, so that short sounds are known "
+        "too.",
+        _POOLED,
+    ),
+    _Field(
+        "training.window_weight",
+        "Weight of a stretch",
+        "Where a clip's is 1.",
+        _POOLED,
+        step=0.05,
+        format="%.2f",
+    ),
     _Field(
         "training.max_epochs",
         "Epochs at most",
         "Passes over the training frames. Training ends earlier where the validation loss no "
         "longer falls.",
+        _BY_DESCENT,
     ),
     _Field(
         "training.learning_rate",
         "Learning rate",
         "Adam's step size.",
+        _BY_DESCENT,
         step=5e-5,
         format="%g",
     ),
-    _Field("training.batch_size", "Batch size (frames)", "Frames a step."),
+    _Field("training.batch_size", "Batch size (frames)", "Frames a step.", _BY_DESCENT),
     _Field(
         "training.dropout",
         "Dropout (share of units)",
         "Share of hidden units silenced in training, from 0 to 0.95.",
+        _BY_DESCENT,
         step=0.05,
         format="%.2f",
     ),
     _Field(
         "training.seed",
         "Seed of the training",
-        "Weights, shuffling and dropout are drawn from it.",
+        "Stretches, weights, shuffling and dropout are drawn from it, where the head has them.",
+        _EVERY_HEAD,
     ),
     _Field(
         "splits.seed",
         "Seed of the split",
         "Another seed draws other test clips. It takes effect in preprocessing.",
+        _EVERY_HEAD,
     ),
 )
+_COLUMNS = 3
 
 
 def page(project: Path, env: str | None = None, evaluation_page: Page | None = None) -> None:
@@ -259,24 +293,35 @@ def _choose(runs: Runs, project: Path, env: str | None, *, disabled: bool) -> No
         help="They run in this order, whatever order they are chosen in.",
         disabled=disabled,
     )
-    params: dict[str, float] = {}
-    for row in (_FIELDS[:3], _FIELDS[3:]):
-        for column, field in zip(st.columns(3), row, strict=True):
-            default = defaults[field.name]
-            low, high = LIMITS[field.name]
-            value = column.number_input(
-                field.label,
-                min_value=min(low, default),
-                max_value=max(high, default),
-                value=default,
-                step=type(low)(field.step),
-                format=field.format,
-                help=f"{field.help} `{field.name}`, {default:g} unless set here.",
-                key=f"train_{field.name}",
-                disabled=disabled,
-            )
-            if value != default:
-                params[field.name] = value
+    head = st.selectbox(
+        "Head",
+        CHOICES[_HEAD],
+        index=CHOICES[_HEAD].index(defaults[_HEAD]),
+        format_func=lambda word: _WORDS.get(word, word),
+        help=f"What is trained. `{_HEAD}`, {defaults[_HEAD]} unless set here.",
+        key=f"train_{_HEAD}",
+        disabled=disabled,
+    )
+    params: dict[str, float | str] = {} if head == defaults[_HEAD] else {_HEAD: head}
+    fields = [field for field in _FIELDS if head in field.heads]
+    columns: list[Any] = []
+    for field in fields:
+        columns = columns or list(st.columns(_COLUMNS))
+        default = defaults[field.name]
+        low, high = LIMITS[field.name]
+        value = columns.pop(0).number_input(
+            field.label,
+            min_value=min(low, default),
+            max_value=max(high, default),
+            value=default,
+            step=type(low)(field.step),
+            format=field.format,
+            help=f"{field.help} `{field.name}`, {default:g} unless set here.",
+            key=f"train_{field.name}",
+            disabled=disabled,
+        )
+        if value != default:
+            params[field.name] = value
     if "splits.seed" in params and "preprocessing" not in chosen:
         st.info("Another seed of the split takes effect in preprocessing: choose that, too.")
     if disabled:
@@ -289,19 +334,18 @@ def _choose(runs: Runs, project: Path, env: str | None, *, disabled: bool) -> No
         st.rerun()
 
 
-def _defaults(project: Path, env: str | None) -> dict[str, float]:
-    """Return what the fields are without the page, each of its limits' type."""
+def _defaults(project: Path, env: str | None) -> dict[str, Any]:
+    """Return what the fields are without the page, numbers of their limits' type."""
     conf = read_parameters(project, env)
     try:
-        options = {
-            "training": TrainingOptions.model_validate(conf.get("training") or {}),
-            "splits": SplitOptions.model_validate(conf.get("splits") or {}),
-        }
+        training = TrainingOptions.model_validate(conf.get("training") or {})
+        splits = SplitOptions.model_validate(conf.get("splits") or {})
     except ValidationError as error:
         wrong = error.errors()[0]
         where = ".".join(str(part) for part in wrong["loc"])
         raise SoundxError(f"conf/ cannot be used: {where}: {wrong['msg']}") from error
-    defaults = {}
+    options = {"training": training, "splits": splits}
+    defaults: dict[str, Any] = {_HEAD: training.head}
     for name, (low, _) in LIMITS.items():
         group, _, option = name.partition(".")
         defaults[name] = type(low)(getattr(options[group], option))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -18,3 +21,12 @@ def duration(seconds: float) -> str:
         if n or parts:
             parts.append((n, unit))
     return " ".join(f"{n} {unit}" for n, unit in parts[:2] if n) or "0 s"
+
+
+def cross_validated(scores: Mapping[str, Any]) -> str:
+    """Return the cross-validated accuracy with its interval and folds, in one sentence."""
+    low, high = scores["accuracy_ci95"]
+    return (
+        f"Cross-validated: {scores['accuracy_mean']:.1%} (95 % interval {low:.1%} to {high:.1%}), "
+        f"each of {scores['n_clips']:,} clips left out once, in {scores['k']} folds."
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from soundx.embeddings.store import EmbeddingStore
+from soundx.figures.learning_curve import draw_learning_curve
 from soundx.figures.reliability import draw_reliability
 from soundx.labels import BACKGROUND
 from soundx.metrics import reliability_table
@@ -164,23 +165,8 @@ def plot_cross_validation(cross_validation_reliability: pd.DataFrame) -> Any:
 
 def plot_learning_curve(learning_curve: dict[str, Any]) -> Any:
     """Draw cross-validated accuracy against the share of recordings learnt from."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        go.Scatter(
-            x=[point["share"] for point in learning_curve["points"]],
-            y=[point["accuracy"] for point in learning_curve["points"]],
-            mode="lines+markers",
-            line={"color": "#2a6f97"},
-        )
-    )
-    figure.update_layout(
-        title="What more recordings would bring",
-        template="plotly_white",
-        height=380,
-        xaxis={"title": "share of the recordings learnt from", "tickformat": ".0%"},
-        yaxis={"title": "accuracy of left-out clips", "tickformat": ".0%"},
-    )
+    figure = draw_learning_curve(learning_curve["points"])
+    figure.update_layout(title="What more recordings would bring", margin={"t": 50})
     return figure
 
 
