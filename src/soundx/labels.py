@@ -148,6 +148,12 @@ class LabelTree:
         np.add.at(by_category.T, self.category_index(), joint.T)
         return by_category
 
+    def hard_routed(self, joint: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return the best label inside the best category: the way soundx replaces [shape=(n,)]."""
+        category = self.category_probabilities(joint).argmax(axis=1)
+        inside = self.category_index()[None, :] == category[:, None]
+        return np.asarray(np.where(inside, joint, -1.0).argmax(axis=1))
+
 
 def usable_as_label(name: object) -> bool:
     """Tell whether a name can serve as a label: text, printable, no path separators."""

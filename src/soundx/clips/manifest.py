@@ -45,6 +45,7 @@ MANIFEST_DTYPES = {
     "size_bytes": "int64",
     "evaluation_only": "bool",
     "note": "str",
+    "licence": "str",
 }
 """Columns of the manifest, in order, and their types."""
 
@@ -75,6 +76,7 @@ class _Naming:
     group: str
     fold: int | None
     evaluation_only: bool
+    licence: str
 
 
 def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -166,7 +168,9 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
         fold_number = int(float(fold)) if fold else None
     except ValueError:
         raise AudioError(f"its fold in {METADATA}, {fold!r}, is not a number") from None
-    return _Naming(label, category, str(row.get("group", "")).strip(), fold_number, evaluation_only)
+    group = str(row.get("group", "")).strip()
+    licence = str(row.get("licence", "") or row.get("license", "")).strip()
+    return _Naming(label, category, group, fold_number, evaluation_only, licence)
 
 
 @dataclass
@@ -244,6 +248,7 @@ class _Look:
             self.stat.st_size,
             self.naming.evaluation_only,
             info.note,
+            self.naming.licence,
         )
 
 

@@ -69,8 +69,6 @@ def left_out_scores(table: pd.DataFrame, tree: LabelTree) -> dict[str, Any]:
         nats; ``calibration_error`` and ``calibration_error_before`` (without temperature);
         ``majority_class_accuracy``; ``k``, ``grouped``, ``n_clips``, ``n_groups``.
     """
-    from soundx.modelling.joint import hard_routed
-
     check_left_out(table)
     table = table[table["label"] != BACKGROUND].reset_index(drop=True)
     truth = table["label"].map(tree.labels.index).to_numpy(np.int64)
@@ -85,7 +83,7 @@ def left_out_scores(table: pd.DataFrame, tree: LabelTree) -> dict[str, Any]:
             "truth": truth,
             "right": right,
             "category": by_category.argmax(axis=1) == category[truth],
-            "routed": hard_routed(probabilities, tree) == truth,
+            "routed": tree.hard_routed(probabilities) == truth,
         }
     )
     by_fold = clips.groupby("fold")["right"].mean()

@@ -116,13 +116,6 @@ def heads_of(probabilities: Probabilities, tree: LabelTree) -> dict[str, Probabi
     return heads
 
 
-def hard_routed(probabilities: Probabilities, tree: LabelTree) -> npt.NDArray[np.int64]:
-    """Return the best label inside the best category: the way soundx replaces [shape=(n,)]."""
-    category = tree.category_probabilities(probabilities).argmax(axis=1)
-    inside = tree.category_index()[None, :] == category[:, None]
-    return np.asarray(np.where(inside, probabilities, -1.0).argmax(axis=1))
-
-
 def clip_logits(
     model: keras.Model, frames: Float32, frames_per_clip: npt.NDArray[np.int64]
 ) -> Probabilities:

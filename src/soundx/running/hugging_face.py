@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from soundx.errors import Remedy, SoundxError
+from soundx.modelling.splitting import LEFT_OUT
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -92,7 +93,8 @@ def _read(catalog: CatalogProtocol[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
     predictions = catalog.load("test_predictions").rename(columns={"split": "split_then"})
     predictions = predictions[["clip_id", "split_then", *_OF_A_PREDICTION]]
     clips = clips.merge(predictions, how="left", on="clip_id", validate="one_to_one")
-    moved = clips["split_then"].notna() & (clips["split_then"] != clips["split"])
+    moved = clips["split_then"].notna() & (clips["split_then"] != LEFT_OUT)
+    moved &= clips["split_then"] != clips["split"]
     if moved.any():
         raise SoundxError(
             f"{int(moved.sum())} scored clips are on another side of the split now, for example "
