@@ -64,7 +64,6 @@ def cross_validate(folds: pd.DataFrame, embedded: Any, options: Any, *, flat: bo
     from soundx.labels import BACKGROUND
     from soundx.metrics import expected_calibration_error
     from soundx.modelling.cross_validation import Labelled, probabilities_by, train_without
-    from soundx.modelling.joint import hard_routed
 
     folds = folds[folds["label"] != BACKGROUND].reset_index(drop=True)
     begun = time.perf_counter()
@@ -97,7 +96,7 @@ def cross_validate(folds: pd.DataFrame, embedded: Any, options: Any, *, flat: bo
     sets = {name: float((p.argmax(axis=1) == known.targets).mean()) for name, p in said.items()}
     result: dict[str, Any] = {
         "joint": _over_folds(right, known.folds),
-        "routed": _over_folds(hard_routed(said["whole"], known.tree) == known.targets, known.folds),
+        "routed": _over_folds(known.tree.hard_routed(said["whole"]) == known.targets, known.folds),
         **{name: sets[name] for name in STRETCHES},
         "calibration_error": expected_calibration_error(said["whole"].max(axis=1), right),
         "train_s": trained_s,

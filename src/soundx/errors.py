@@ -23,7 +23,7 @@ class Remedy(Enum):
     TRAIN = "train a model"
     TRAIN_AND_EVALUATE = "train a model and evaluate it"
     EVALUATE = "evaluate the model"
-    CROSS_VALIDATE = "leave every clip out once"
+    CROSS_VALIDATE = "leave every clip out once, and evaluate the model by that"
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,15 @@ logger = logging.getLogger(__name__)
 
 LATEST = "latest.json"
 RELEASE = "release.json"
+_CROSS_VALIDATED = "cross_validated_accuracy"
 
 
 class PublishingOptions(BaseModel):
     """When a classifier may become the latest release.
 
     Attributes:
-        max_accuracy_drop: How much less accurate than the current latest it may be.
+        max_accuracy_drop: How much less accurate than the current latest it may be:
+            cross-validated where both were, else on test clips.
         force: Publish it however much worse it is.
     """
 
@@ -179,9 +181,16 @@ class Releases:
             return f"{release.version}: accuracy {accuracy:.3f}; it is the first release."
         if latest == release.version:
             return f"{release.version}: accuracy {accuracy:.3f}; it is the latest already."
-        before = float(self.describe(latest)["accuracy"])
+        theirs = self.describe(latest)
+        before = float(theirs["accuracy"])
+        figure = "accuracy"
+        known = [release.metrics, theirs.get("metrics") or {}]
+        if all(_CROSS_VALIDATED in metrics for metrics in known):
+            # of all clips, not of one test side; and all there is of what learned from all
+            accuracy, before = (float(metrics[_CROSS_VALIDATED]) for metrics in known)
+            figure = "cross-validated accuracy"
         line = (
-            f"{release.version}: accuracy {accuracy:.3f}; latest {latest}: {before:.3f}; "
+            f"{release.version}: {figure} {accuracy:.3f}; latest {latest}: {before:.3f}; "
             f"difference {100 * (accuracy - before):+.1f} points."
         )
         if before - accuracy > release.options.max_accuracy_drop and not release.options.force:

@@ -45,6 +45,7 @@ MANIFEST_DTYPES = {
     "size_bytes": "int64",
     "evaluation_only": "bool",
     "note": "str",
+    "licence": "str",
 }
 """Columns of the manifest, in order, and their types."""
 
@@ -78,6 +79,7 @@ class _Naming:
     group: str
     fold: int | None
     evaluation_only: bool
+    licence: str
     note: str = ""
 
 
@@ -157,12 +159,13 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
     row = metadata.loc[path] if metadata is not None and path in metadata.index else {}
     label = str(row.get("label", "")).strip()
     group = str(row.get("group", "")).strip()
+    licence = str(row.get("licence", "") or row.get("license", "")).strip()
     fold_number = _fold(row)
     if any(fnmatchcase(folder, pattern) for pattern in options.background):
         note = ""
         if label and label != folder:
             note = f"background: the label '{label}' in {METADATA} is not taken"
-        return _Naming(BACKGROUND, BACKGROUND, group, fold_number, evaluation_only, note)
+        return _Naming(BACKGROUND, BACKGROUND, group, fold_number, evaluation_only, licence, note)
     label = label or folder
     if not label:
         where = "in an evaluation folder without a folder for its label"
@@ -174,7 +177,7 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
     category = category or category_of(label, separator=options.category_separator)
     if not (usable_as_label(label) and usable_as_label(category)):
         raise AudioError(f"its label {label!r} or category {category!r} has unusable characters")
-    return _Naming(label, category, group, fold_number, evaluation_only)
+    return _Naming(label, category, group, fold_number, evaluation_only, licence)
 
 
 def _fold(row: Any) -> int | None:
@@ -260,6 +263,7 @@ class _Look:
             self.stat.st_size,
             self.naming.evaluation_only,
             "; ".join(filter(None, (info.note, self.naming.note))),
+            self.naming.licence,
         )
 
 

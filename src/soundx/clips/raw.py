@@ -72,7 +72,7 @@ class RawClips:
         if "filename" not in table:
             raise SoundxError(
                 f"{path} has the columns {', '.join(table.columns)}, but no 'filename'. "
-                "Expected: filename,label[,category,group,fold]"
+                "Expected: filename,label[,category,group,fold,licence]"
             )
         table["filename"] = table["filename"].str.strip().str.removeprefix("./")
         twice = table["filename"][table["filename"].duplicated()]

@@ -63,8 +63,22 @@ class CSVDataset(WholeWrites, _CSVDataset):
         return preview_table(self.load().head(nrows))
 
 
+class OptionalParquetDataset(ParquetDataset):
+    """A table that may be missing where it is only read in passing: then it has no rows."""
+
+    def load(self) -> pd.DataFrame:
+        return super().load() if self.exists() else pd.DataFrame()
+
+
 class JSONDataset(WholeWrites, _JSONDataset):
     """A JSON file."""
+
+
+class OptionalJSONDataset(JSONDataset):
+    """A JSON file that may be missing where it is only read in passing: then it is empty."""
+
+    def load(self) -> Any:
+        return super().load() if self.exists() else {}
 
 
 class TextDataset(WholeWrites, _TextDataset):

@@ -13,14 +13,17 @@ from sklearn import metrics as sk
 from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.metrics.calibration import expected_calibration_error
-from soundx.metrics.intervals import share_interval
+from soundx.metrics.intervals import grouped_interval
 
 Indices = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64]
 
 
 def classification_scores(
-    truth: Indices, probabilities: Probabilities, tree: LabelTree
+    truth: Indices,
+    probabilities: Probabilities,
+    tree: LabelTree,
+    groups: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Return the scores of a whole test set.
 
@@ -29,19 +32,22 @@ def classification_scores(
             [shape=(n_clips,)].
         probabilities: Label probabilities [shape=(n_clips, n_labels)].
         tree: Labels and categories.
+        groups: Recording of each clip [shape=(n_clips,)]; each its own unless given.
 
     Returns:
-        ``accuracy`` and its 95 % interval ``accuracy_ci95``; ``balanced_accuracy`` and
-        ``macro_f1`` over the labels that are present; ``category_accuracy`` of the most
-        probable category; ``top3_accuracy``; ``majority_class_accuracy``, what guessing
+        ``accuracy`` and its 95 % interval ``accuracy_ci95``, by bootstrap over groups;
+        ``balanced_accuracy`` and ``macro_f1`` over the labels that are present;
+        ``category_accuracy`` of the most probable category; ``hard_routed_accuracy`` of the
+        best label inside it; ``top3_accuracy``; ``majority_class_accuracy``, what guessing
         the commonest label gives; ``log_loss`` in nats; ``calibration_error``;
         ``mean_certainty``, the mean probability of the true label; ``n_test_clips``;
-        ``n_labels``, labels in the model.
+        ``n_test_groups``; ``n_labels``, labels in the model.
 
     Raises:
         SoundxError: Shapes do not fit, or there is no clip.
     """
     _check(truth, probabilities, len(tree.labels))
+    groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
     guess = probabilities.argmax(axis=1)
     right = guess == truth
     category = tree.category_index()
@@ -51,7 +57,7 @@ def classification_scores(
     present = np.unique(truth)
     return {
         "accuracy": float(right.mean()),
-        "accuracy_ci95": list(share_interval(int(right.sum()), len(right))),
+        "accuracy_ci95": list(grouped_interval(right, groups)),
         "balanced_accuracy": float(
             sk.recall_score(truth, guess, labels=present, average="macro", zero_division=0)
         ),
@@ -59,17 +65,24 @@ def classification_scores(
             sk.f1_score(truth, guess, labels=present, average="macro", zero_division=0)
         ),
         "category_accuracy": float((category_guess == category[truth]).mean()),
+        "hard_routed_accuracy": float((tree.hard_routed(probabilities) == truth).mean()),
         "top3_accuracy": float((ranks < 3).mean()),  # noqa: PLR2004
         "majority_class_accuracy": float(np.bincount(truth).max() / len(truth)),
         "log_loss": float(-np.log(of_truth).mean()),
         "calibration_error": expected_calibration_error(probabilities.max(axis=1), right),
         "mean_certainty": float(of_truth.mean()),
         "n_test_clips": len(truth),
+        "n_test_groups": len(np.unique(groups)),
         "n_labels": len(tree.labels),
     }
 
 
-def per_class_scores(truth: Indices, probabilities: Probabilities, tree: LabelTree) -> pd.DataFrame:
+def per_class_scores(
+    truth: Indices,
+    probabilities: Probabilities,
+    tree: LabelTree,
+    groups: npt.ArrayLike | None = None,
+) -> pd.DataFrame:
     """Return one row a label: precision, recall with its interval, F1, certainty.
 
     Labels without a test clip have NaN scores: nothing is known about them.
@@ -78,8 +91,11 @@ def per_class_scores(truth: Indices, probabilities: Probabilities, tree: LabelTr
         truth: True label indices [shape=(n_clips,)].
         probabilities: Label probabilities [shape=(n_clips, n_labels)].
         tree: Labels and categories.
+        groups: Recording of each clip, over which the interval is [shape=(n_clips,)]; each
+            its own unless given.
     """
     _check(truth, probabilities, len(tree.labels))
+    groups = np.arange(len(truth)) if groups is None else np.asarray(groups)
     guess = probabilities.argmax(axis=1)
     rows = []
     for index, (label, category) in enumerate(tree.category_by_label.items()):
@@ -87,7 +103,7 @@ def per_class_scores(truth: Indices, probabilities: Probabilities, tree: LabelTr
         n_clips, n_right = int(mine.sum()), int((mine & said).sum())
         recall = n_right / n_clips if n_clips else np.nan
         precision = n_right / said.sum() if said.any() else (0.0 if n_clips else np.nan)
-        low, high = share_interval(n_right, n_clips) if n_clips else (np.nan, np.nan)
+        low, high = grouped_interval(said[mine], groups[mine]) if n_clips else (np.nan, np.nan)
         total = precision + recall
         certainty = float(probabilities[mine, index].mean()) if n_clips else np.nan
         rows.append(
@@ -95,6 +111,7 @@ def per_class_scores(truth: Indices, probabilities: Probabilities, tree: LabelTr
                 "label": label,
                 "category": category,
                 "n_test_clips": n_clips,
+                "n_test_groups": len(np.unique(groups[mine])),
                 "precision": precision,
                 "recall": recall,
                 "recall_ci95_low": low,

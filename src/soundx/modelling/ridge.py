@@ -85,11 +85,13 @@ class Choice:
         penalty: In units of the mean squared length of a standardised vector.
         temperature: What scores are multiplied with before the softmax.
         log_loss: Of those predictions, in nats.
+        left_out_accuracy: Of those predictions.
     """
 
     penalty: float
     temperature: float
     log_loss: float
+    left_out_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ def choose(
     for penalty, scores in left_out_scores(kernel, signs(targets, n_classes), groups):
         temperature, loss = fit_temperature(scores, targets)
         if best is None or loss < best.choice.log_loss:
-            best = LeftOut(Choice(penalty, temperature, loss), some, scores)
+            right = scores.argmax(axis=1) == targets
+            choice = Choice(penalty, temperature, loss, float(right.mean()))
+            best = LeftOut(choice, some, scores)
     assert best is not None
     return best
 

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 FIELD = "field"
+LEFT_OUT = "left_out"
+"""No side, but what stands for one where each clip was left out in turn instead of a test."""
 """Side of evaluation-only clips: scored apart, never trained on, never tuned on."""
 
 

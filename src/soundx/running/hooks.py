@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+WORTH_A_REFIT = 0.005
+"""Accuracy that the second half of the recordings must bring for a refit to be spoken of."""
+
+
 class S3Hooks:
     """Give S3 settings and keys to everything that reads or writes a bucket."""
 
@@ -147,9 +151,18 @@ def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, s
         "embedder": metrics["embedder"],
         "clips": clips,
         "rejected": _rejected(rejected, _place(catalog, "rejected_clips")),
-        "accuracy": f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
-        f"{counted(metrics['n_test_clips'], 'test clip')}",
     }
+    if not metrics.get("refit"):
+        rows["accuracy"] = (
+            f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
+            f"{counted(metrics['n_test_clips'], 'test clip')}"
+        )
+    if "cross_validated_accuracy" in metrics:
+        low, high = metrics["cross_validated_accuracy_ci95"]
+        rows["cross-validated"] = (
+            f"{metrics['cross_validated_accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) in "
+            f"{counted(metrics['cross_validation_folds'], 'fold')}"
+        )
     if n_categories < n_labels:  # else it is the accuracy again
         rows["category accuracy"] = f"{metrics['category_accuracy']:.3f}"
     if "n_test_background_clips" in metrics:
@@ -159,11 +172,28 @@ def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, s
         )
     return rows | {
         "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
+        **_refit(catalog, metrics),
         "model": f"{_place(catalog, 'classifier')} (version {classifier.version})",
         "reports": _place(catalog, "metrics").rsplit("/", 1)[0],
         "try next": next_steps(
             env, on_demo=isinstance(catalog.get("bucket_clips"), SynthesisedClipsDataset)
         ),
+    }
+
+
+def _refit(catalog: CatalogProtocol[Any, Any], metrics: dict[str, Any]) -> dict[str, str]:
+    """Tell what was learnt from the test clips too, or that it would be worth it."""
+    if metrics.get("refit"):
+        return {"refit": "it learned from every clip, test clips too: cross-validation stands in"}
+    if "cross_validated_accuracy" not in metrics or not catalog.exists("learning_curve"):
+        return {}
+    points = {p["share"]: p["accuracy"] for p in catalog.load("learning_curve")["points"]}
+    gain = points.get(1.0, 0.0) - points.get(0.5, 1.0)
+    if round(gain, 6) <= WORTH_A_REFIT:
+        return {}
+    return {
+        "refit": "--params=training.refit=all ships a model that learned from every clip: the "
+        f"second half of the recordings still brought {100 * gain:.1f} points"
     }
 
 

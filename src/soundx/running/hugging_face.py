@@ -11,6 +11,7 @@ import pandas as pd
 
 from soundx.errors import Remedy, SoundxError
 from soundx.labels import BACKGROUND, BACKGROUND_NAME
+from soundx.modelling.splitting import LEFT_OUT
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,8 +94,8 @@ def _read(catalog: CatalogProtocol[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
     predictions = catalog.load("test_predictions").rename(columns={"split": "split_then"})
     predictions = predictions[["clip_id", "split_then", *_OF_A_PREDICTION]]
     clips = clips.merge(predictions, how="left", on="clip_id", validate="one_to_one")
-    clips["split_then"] = clips["split_then"].mask(clips["split_then"] == BACKGROUND_NAME)
-    moved = clips["split_then"].notna() & (clips["split_then"] != clips["split"])
+    then = clips["split_then"].mask(clips["split_then"].isin([BACKGROUND_NAME, LEFT_OUT]))
+    moved = then.notna() & (then != clips["split"])
     if moved.any():
         raise SoundxError(
             f"{int(moved.sum())} scored clips are on another side of the split now, for example "

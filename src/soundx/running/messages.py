@@ -24,7 +24,7 @@ _PIPELINES: dict[Remedy, tuple[str, ...]] = {
     Remedy.TRAIN: ("training",),
     Remedy.TRAIN_AND_EVALUATE: ("training", "evaluation"),
     Remedy.EVALUATE: ("evaluation",),
-    Remedy.CROSS_VALIDATE: ("cross_validation",),
+    Remedy.CROSS_VALIDATE: ("cross_validation", "evaluation"),
 }
 _WAYS = {
     Remedy.BRING_CLIPS: (

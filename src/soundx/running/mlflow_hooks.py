@@ -162,7 +162,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers in ``metrics.json``; an interval becomes two."""
     figures: dict[str, float] = {}
     for name, value in metrics.items():
-        if isinstance(value, list):
+        if name.endswith("_ci95"):
             figures |= {f"{name}_low": value[0], f"{name}_high": value[1]}
         elif isinstance(value, int | float):
             figures[name] = float(value)

@@ -12,6 +12,7 @@ from soundx.classifier.versions import ModelVersion
 from soundx.errors import SoundxError
 from soundx.figures.confusion import draw_confusion
 from soundx.figures.reliability import draw_reliability
+from soundx.modelling.splitting import FIELD
 from soundx.viewer.dataset import show_clip
 from soundx.viewer.left_out import left_out, suspects
 from soundx.viewer.project import Project, escaped
@@ -193,7 +194,7 @@ def _confusion(project: Project, model: ModelVersion) -> None:
     called = right.selectbox("Called", labels, key="evaluation-guess")
     clips = model.predictions
     clips = clips[
-        (clips["split"] == "test")
+        (clips["split"] != FIELD)
         & (clips["label"] == true_label)
         & (clips["predicted_label"] == called)
     ]

@@ -121,6 +121,7 @@ def score_cross_validation(
         **scores,
         "head": training.head,
         "embedder": embedded.info.name,
+        "embedder_fingerprint": embedded.info.fingerprint,
         "leaky_accuracy_mean": leaky_accuracy(kernel, few_known),
         "n_near_duplicates": len(copies),
         "accuracy_without_near_duplicates": float(right[alone].mean()) if alone.any() else None,

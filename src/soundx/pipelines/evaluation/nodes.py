@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from soundx.classifier.bundle import Classifier
-from soundx.classifier.card import model_card
+from soundx.classifier.card import clip_facts, model_card
 from soundx.classifier.versions import Evaluation, ModelVersions
-from soundx.embeddings.store import EmbeddingStore
+from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import Remedy, SoundxError
 from soundx.figures.confusion import confusion_picture, draw_confusion
 from soundx.figures.reliability import draw_reliability
@@ -19,14 +19,17 @@ from soundx.labels import BACKGROUND, BACKGROUND_NAME, UNKNOWN, LabelTree
 from soundx.metrics import (
     classification_scores,
     confusion_table,
+    doubts,
     per_class_scores,
     reliability_table,
     share_interval,
 )
-from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.baseline import baseline_answers
+from soundx.modelling.joint import LABELS, TrainedHeads
 from soundx.modelling.provenance import short_hashes
 from soundx.modelling.rejection import answers, with_background
-from soundx.modelling.splitting import FIELD
+from soundx.modelling.splitting import FIELD, LEFT_OUT
+from soundx.modelling.stretches import STRETCHES, lay_stretches
 
 logger = logging.getLogger(__name__)
 
@@ -39,27 +42,38 @@ def predict_test_clips(
     clip_manifest: pd.DataFrame,
     splits: pd.DataFrame,
     embeddings: EmbeddingStore,
+    out_of_fold_predictions: pd.DataFrame,
 ) -> pd.DataFrame:
     """Classify the test clips, and the evaluation-only ones, with the joint model.
 
+    Where the model has learned from the test clips too (``training.refit``), what cross-validation
+    said of each clip stands in.
+
     Returns:
-        One row a clip: ``clip_id``, ``path``, ``split`` (test or field; of background of either
-        side ``background``), ``label``, ``category``, ``duration_s``, ``predicted_label``,
-        ``probability``, ``answer`` (the predicted label, or unknown), ``predicted_category``,
+        One row a clip: ``clip_id``, ``path``, ``group``, ``split`` (test, left_out or field; of
+        background of either side ``background``), ``label``, ``category``, ``duration_s``,
+        ``predicted_label``, ``probability``, ``answer`` (the predicted label, or unknown),
+        ``predicted_category``,
         ``category_probability``, ``top1`` to ``top3`` with ``top1_probability`` ...,
-        ``certainty`` (the probability of the true label), and ``probabilities`` over all
-        labels in the model's order.
+        ``certainty`` (the probability of the true label), ``accuracy_0_96_s`` and
+        ``accuracy_2_4_s`` (share of the clip's stretches of that length that are right),
+        ``baseline_label`` (of a logistic regression), and ``probabilities`` over all labels in
+        the model's order.
 
     Raises:
-        SoundxError: A test clip was seen in training, or there is none.
+        SoundxError: A test clip was seen in training, or there is none; or all were, and there
+            is no cross-validation of them.
     """
     tree = heads.tree
-    clips = clip_manifest[["clip_id", "path", "label", "category", "duration_s"]].merge(
+    columns = ["clip_id", "path", "label", "category", "group", "duration_s"]
+    refit = heads.training.get("refit") == "all"
+    clips = clip_manifest[columns].merge(
         splits[["clip_id", "split"]], on="clip_id", validate="one_to_one"
     )
-    clips = clips[clips["split"].isin(["test", FIELD])].reset_index(drop=True)
     embedded = embeddings.of(heads.embedder)
-    clips = clips[~clips["clip_id"].isin(list(embedded.rejected))].reset_index(drop=True)
+    usable = clips[~clips["clip_id"].isin(list(embedded.rejected))]
+    clips = usable[usable["split"].isin([FIELD] if refit else ["test", FIELD])]
+    clips = clips.reset_index(drop=True)
     _check_unseen(clips, heads)
     background = clips["label"] == BACKGROUND
     clips.loc[background, "split"] = BACKGROUND_NAME
@@ -71,49 +85,108 @@ def predict_test_clips(
             clips.loc[~known, "label"].iloc[0],
         )
     clips = clips[known].reset_index(drop=True)
-    if not (clips["split"] == "test").any():
+    if not refit and not (clips["split"] == "test").any():
         raise SoundxError("There is no test clip.", remedy=Remedy.PREPROCESS_AND_TRAIN)
-    parts = []
+    tables = []
     for start in range(0, len(clips), _CLIPS_AT_A_TIME):
-        ids = clips["clip_id"].iloc[start : start + _CLIPS_AT_A_TIME].tolist()
-        parts.append(heads.predict(embedded.frames(ids), embedded.n_frames(ids)))
-    return _predictions(clips, np.concatenate(parts), heads)
+        some = clips.iloc[start : start + _CLIPS_AT_A_TIME].reset_index(drop=True)
+        ids = some["clip_id"].tolist()
+        frames, counts = embedded.frames(ids), embedded.n_frames(ids)
+        table = _predictions(some, heads.predict(frames, counts), heads)
+        truth = some["label"].map({name: n for n, name in enumerate(tree.labels)}).fillna(-1)
+        for name, n_frames in STRETCHES.items():
+            rows, lengths, owners = lay_stretches(counts, n_frames)
+            guess = heads.predict(frames[rows], lengths).argmax(axis=1)
+            right = np.bincount(
+                owners, guess == truth.to_numpy()[owners], minlength=len(some)
+            ) / np.bincount(owners, minlength=len(some))
+            table[f"accuracy_{name}"] = np.where(truth < 0, np.nan, right)
+        tables.append(table)
+    if refit:
+        left_out = _left_out(out_of_fold_predictions, heads)
+        tables.append(left_out.assign(baseline_label=_baseline_by_fold(left_out, embedded)))
+        return pd.concat(tables, ignore_index=True).drop(columns="fold")
+    learnt = usable[usable["split"].isin(["train", "validation"])]
+    learnt = learnt[learnt["label"] != BACKGROUND].reset_index(drop=True)
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(baseline_label=baseline_answers(learnt, table["clip_id"], embedded))
 
 
 def score_predictions(
-    test_predictions: pd.DataFrame, heads: TrainedHeads
+    test_predictions: pd.DataFrame,
+    heads: TrainedHeads,
+    splits: pd.DataFrame,
+    cross_validation: dict[str, Any],
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return metrics, per-class metrics, confusion matrix and reliability of the test clips."""
+    """Return metrics, per-class metrics, confusion matrix and reliability of the test clips.
+
+    Raises:
+        SoundxError: The model has learned from the test clips too, and there is no
+            cross-validation of its kind.
+    """
     tree = heads.tree
-    truth, probabilities = _truth(test_predictions, "test", tree)
+    refit = heads.training.get("refit") == "all"
+    scored = test_predictions[~test_predictions["split"].isin([FIELD, BACKGROUND_NAME])]
+    truth, probabilities = _truth(scored, tree)
+    groups = scored["group"].to_numpy()
     metrics = {
         "embedder": heads.embedder.name,
         "embedder_fingerprint": heads.embedder.fingerprint,
-        **classification_scores(truth, probabilities, tree),
+        "refit": refit,
+        **classification_scores(truth, probabilities, tree, groups),
     }
+    known = _of_this_kind(cross_validation, heads)
+    if known:
+        metrics["cross_validated_accuracy"] = known["accuracy_mean"]
+        metrics["cross_validated_accuracy_ci95"] = known["accuracy_ci95"]
+        metrics["cross_validation_folds"] = known["k"]
+    if refit and not known:
+        raise _no_cross_validation()
+    if refit:  # as it is quoted everywhere: the mean over folds
+        metrics["accuracy"] = known["accuracy_mean"]
+        metrics["accuracy_ci95"] = known["accuracy_ci95"]
+    simple = (scored["baseline_label"] == scored["label"]).mean()
+    metrics["logistic_regression_accuracy"] = float(simple)
+    for name in STRETCHES:
+        if not refit:  # cross-validation left out whole clips
+            metrics[f"accuracy_{name}"] = float(scored[f"accuracy_{name}"].mean())
     if (test_predictions["split"] == FIELD).any():
-        field_truth, field_probabilities = _truth(test_predictions, FIELD, tree)
+        field = test_predictions[test_predictions["split"] == FIELD]
+        field_truth, field_probabilities = _truth(field, tree)
         right = field_probabilities.argmax(axis=1) == field_truth
         metrics["field_accuracy"] = float(right.mean())
         metrics["field_accuracy_ci95"] = list(share_interval(int(right.sum()), len(right)))
         metrics["n_field_clips"] = len(right)
     metrics |= _false_alarms(test_predictions)
+    sides = splits[splits["split"] != FIELD].groupby("split")["group"].nunique()
+    by_label = scored.groupby("label")["group"].nunique().reindex(tree.labels, fill_value=0)
+    metrics["warnings"] = doubts(
+        metrics,
+        {} if refit else sides.to_dict(),
+        by_label.to_dict(),
+        expected={} if refit else _expected(heads, metrics),
+    )
     confusion = confusion_table(truth, probabilities.argmax(axis=1), tree.labels)
     low, high = metrics["accuracy_ci95"]
     logger.info(
-        "Accuracy %.3f (95 %% interval %.3f to %.3f) on %d test clips, %d labels, embedder %s; "
-        "guessing the commonest label would give %.3f.",
+        "Accuracy %.3f (95 %% interval %.3f to %.3f) on %d %s, %d labels, embedder %s; guessing "
+        "the commonest label would give %.3f, a logistic regression %.3f.",
         metrics["accuracy"],
         low,
         high,
         metrics["n_test_clips"],
+        "clips left out in turn (the model learned from the test clips)" if refit else "test clips",
         metrics["n_labels"],
         metrics["embedder"],
         metrics["majority_class_accuracy"],
+        metrics["logistic_regression_accuracy"],
     )
+    for doubt in metrics["warnings"]:
+        logger.warning("%s", doubt)
     guess = probabilities.argmax(axis=1)
     reliability = reliability_table(probabilities.max(axis=1), guess == truth)
-    return metrics, per_class_scores(truth, probabilities, tree), confusion, reliability
+    per_class = per_class_scores(truth, probabilities, tree, groups)
+    return metrics, per_class, confusion, reliability
 
 
 def _false_alarms(predictions: pd.DataFrame) -> dict[str, Any]:
@@ -151,6 +224,8 @@ def keep_evaluation(
     test_predictions: pd.DataFrame,
     confusion_matrix: pd.DataFrame,
     reliability: pd.DataFrame,
+    clip_manifest: pd.DataFrame,
+    cross_validation: dict[str, Any],
 ) -> tuple[Evaluation, str]:
     """Gather what is kept with the model, and write its card anew with the figures in it.
 
@@ -164,7 +239,14 @@ def keep_evaluation(
             remedy=Remedy.TRAIN_AND_EVALUATE,
         )
     difference = classifier.info.get("tflite_difference")
-    card = model_card(heads, tflite_difference=difference, metrics=metrics)
+    card = model_card(
+        heads,
+        tflite_difference=difference,
+        clips=clip_facts(clip_manifest),
+        metrics=metrics,
+        per_class=per_class_metrics,
+        cross_validation=_of_this_kind(cross_validation, heads),
+    )
     evaluation = Evaluation(
         version=heads.version,
         metrics=metrics,
@@ -175,6 +257,65 @@ def keep_evaluation(
         model_card=card,
     )
     return evaluation, card
+
+
+def _of_this_kind(cross_validation: dict[str, Any], heads: TrainedHeads) -> dict[str, Any]:
+    """Return the cross-validation where it is of such a head on such embeddings; else nothing."""
+    same = (
+        cross_validation.get("head") == heads.training.get("head")
+        and cross_validation.get("embedder_fingerprint") == heads.embedder.fingerprint
+    )
+    return cross_validation if same else {}
+
+
+def _no_cross_validation() -> SoundxError:
+    return SoundxError(
+        "This model has learned from the test clips too (training.refit), so that only "
+        "cross-validation can tell how good it is, and there is none of just these clips, this "
+        "head and this embedder.",
+        remedy=Remedy.CROSS_VALIDATE,
+    )
+
+
+def _left_out(out_of_fold_predictions: pd.DataFrame, heads: TrainedHeads) -> pd.DataFrame:
+    """Return left-out predictions of the clips a model learned from, in the form of tests.
+
+    Raises:
+        SoundxError: There are none, or they are of other clips or labels.
+    """
+    table = out_of_fold_predictions
+    if not len(table):
+        raise _no_cross_validation()
+    clips = table[table["label"] != BACKGROUND].reset_index(drop=True)
+    same_clips = np.isin(short_hashes(clips["clip_id"]), heads.seen_clips).all()
+    if not same_clips or set(clips["label"]) != set(heads.tree.labels):
+        raise _no_cross_validation()
+    probabilities = np.stack(clips["probabilities"].to_list()).astype(np.float64)
+    found = _predictions(clips.assign(split=LEFT_OUT), probabilities, heads)
+    return found.assign(fold=clips["fold"])
+
+
+def _baseline_by_fold(clips: pd.DataFrame, embedded: EmbeddingSet) -> np.ndarray:
+    """Return what a logistic regression says of clips whose fold it did not learn from."""
+    said = np.empty(len(clips), object)
+    for fold in np.unique(clips["fold"]):
+        held_out = (clips["fold"] == fold).to_numpy()
+        asked = clips.loc[held_out, "clip_id"].tolist()
+        said[held_out] = baseline_answers(clips[~held_out], asked, embedded)
+    return said
+
+
+def _expected(heads: TrainedHeads, metrics: dict[str, Any]) -> dict[str, float]:
+    """Return what else the accuracy was found to be, by the words for it."""
+    found = {}
+    if "left_out_accuracy" in heads.training:
+        found["of recordings left out in training"] = float(heads.training["left_out_accuracy"])
+    if LABELS in heads.histories:
+        history = heads.histories[LABELS]
+        found["on validation clips"] = history.val_accuracy[history.best_epoch - 1]
+    if "cross_validated_accuracy" in metrics:
+        found["in cross-validation"] = metrics["cross_validated_accuracy"]
+    return found
 
 
 def _check_unseen(clips: pd.DataFrame, heads: TrainedHeads) -> None:
@@ -202,7 +343,8 @@ def _predictions(
     all_classes = with_background(probabilities)
     thresholds = [heads.thresholds.get(label, 0.0) for label in tree.labels]
     given = answers(all_classes, thresholds)
-    table = clips[["clip_id", "path", "split", "label", "category", "duration_s"]].copy()
+    columns = ["clip_id", "path", "group", "split", "label", "category", "duration_s"]
+    table = clips[columns].copy()
     table["predicted_label"] = labels[ranked[:, 0]]
     table["probability"] = probabilities[rows, ranked[:, 0]]
     table["answer"] = np.where(given < 0, UNKNOWN, labels[given])
@@ -218,7 +360,6 @@ def _predictions(
     return table
 
 
-def _truth(predictions: pd.DataFrame, split: str, tree: LabelTree) -> tuple[np.ndarray, np.ndarray]:
-    side = predictions[predictions["split"] == split]
-    truth = side["label"].map(tree.labels.index).to_numpy(np.int64)
-    return truth, np.stack(side["probabilities"].to_list()).astype(np.float64)
+def _truth(clips: pd.DataFrame, tree: LabelTree) -> tuple[np.ndarray, np.ndarray]:
+    truth = clips["label"].map(tree.labels.index).to_numpy(np.int64)
+    return truth, np.stack(clips["probabilities"].to_list()).astype(np.float64)

@@ -17,14 +17,20 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 func=predict_test_clips,
-                inputs=["heads", "clip_manifest", "splits", "embeddings"],
+                inputs=[
+                    "heads",
+                    "clip_manifest",
+                    "splits",
+                    "embeddings",
+                    "out_of_fold_predictions",
+                ],
                 outputs="test_predictions",
                 name="predict_test_clips",
                 tags="model",
             ),
             Node(
                 func=score_predictions,
-                inputs=["test_predictions", "heads"],
+                inputs=["test_predictions", "heads", "splits", "cross_validation"],
                 outputs=["metrics", "per_class_metrics", "confusion_matrix", "reliability"],
                 name="score_predictions",
                 tags="tables",
@@ -58,6 +64,8 @@ def create_pipeline(**_: object) -> Pipeline:
                     "test_predictions",
                     "confusion_matrix",
                     "reliability",
+                    "clip_manifest",
+                    "cross_validation",
                 ],
                 outputs=["model_versions", "model_card"],
                 name="keep_evaluation",

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from soundx.classifier.bundle import Classifier
-from soundx.classifier.card import model_card
+from soundx.classifier.card import clip_facts, model_card
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import exportable, with_layers_of
@@ -118,7 +118,7 @@ def export_heads(
             f"The exported model strays by {difference:.4f} from the heads it was made of "
             f"(allowed: {PARITY_TOLERANCE}). Nothing was saved."
         )
-    card = model_card(heads, tflite_difference=difference)
+    card = model_card(heads, tflite_difference=difference, clips=clip_facts(clip_manifest))
     classifier = classifier.with_card(card, tflite_difference=difference)
     return classifier, classifier
 
