@@ -18,7 +18,14 @@ import yaml
 from griffe import Docstring, DocstringSectionAttributes
 
 ROOT = Path(__file__).resolve().parents[1]
-PIPELINES = ("ingestion", "preprocessing", "training", "evaluation", "publishing")
+PIPELINES = (
+    "ingestion",
+    "preprocessing",
+    "cross_validation",
+    "training",
+    "evaluation",
+    "publishing",
+)
 sys.path.insert(0, str(ROOT / "src"))  # this tree's, whatever is installed
 
 _PARAMETERS = ("parameter", "value", "what it is")
