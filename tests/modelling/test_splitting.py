@@ -86,6 +86,20 @@ def test_folds_are_respected_where_asked():
         sides(clips.assign(fold=pd.NA), options)
 
 
+def test_background_goes_by_its_recording_where_official_folds_leave_it_out():
+    clips = make_clips(n_labels=1)
+    background = make_clips(n_labels=1).assign(label="", fold=np.nan)
+    background[["clip_id", "group"]] = "b" + background[["clip_id", "group"]]
+    background.loc[0, "group"] = "g0-0"  # cut from a labelled recording, of fold 1
+    both = pd.concat([clips, background])
+    options = SplitOptions(by="fold", test_folds=(1,), validation_folds=(2,))
+    found = sides(both, options)
+    pd.testing.assert_series_equal(found[clips["clip_id"]], sides(clips, options))
+    own = found[background["clip_id"]]
+    assert own.iloc[0] == "test"
+    assert set(own) == set(SPLITS)
+
+
 def test_official_folds_may_tear_a_recording_and_it_is_said(caplog):
     clips = make_clips()
     clips.loc[[0, 1], "fold"] = [5, 1]  # as two recordings of ESC-50 do

@@ -55,7 +55,8 @@ def train_heads(
     number = {label: index for index, label in enumerate(tree.labels)}
     targets = learnt["label"].map(number).fillna(len(number)).astype(int)
     if training.head == "seed":
-        trained = train_by_head(model_input, embedded, tree, training)
+        # each head has classes of its own, and background is none of them
+        trained = train_by_head({**model_input, GENERAL: labelled}, embedded, tree, training)
     else:
         background = bool((learnt["label"] == BACKGROUND).any())
         clips = learnt.assign(target=targets)
