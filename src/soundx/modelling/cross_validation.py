@@ -165,7 +165,7 @@ def _by_descent(
     from soundx.modelling.heads import clip_probabilities
 
     trained = train_by_head(tables, embedded, known.tree, options)
-    plain = frames[:, : embedded.info.parts[0].width]
+    plain = frames[:, : embedded.info.plain_width]
     joint = known.tree.joint_probabilities(
         {head: clip_probabilities(model, plain, counts) for head, model in trained.models.items()}
     )
