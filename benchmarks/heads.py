@@ -82,13 +82,15 @@ def cross_validate(folds: pd.DataFrame, embedded: Any, options: Any, *, flat: bo
         for name, length in asked.items():
             rows, lengths = _stretches(counts, length, seed=int(fold))
             said[name][held_out] = probabilities_by(
-                trained, known, embedded.info.parts, frames[rows], lengths
+                trained, known, embedded.info.plain_width, frames[rows], lengths
             )
         if flat and options.head == "seed" and not known.tree.is_flat:
             alone = folds.assign(category=folds["label"])
             known_alone = Labelled.of(alone)
             trained = train_without(alone, known_alone, embedded, options, held_out)
-            found = probabilities_by(trained, known_alone, embedded.info.parts, frames, counts)
+            found = probabilities_by(
+                trained, known_alone, embedded.info.plain_width, frames, counts
+            )
             # labels stand in another order there
             order = [known.tree.labels.index(label) for label in known_alone.tree.labels]
             without_tree[held_out] = np.array(order)[found.argmax(axis=1)]

@@ -72,7 +72,7 @@ def test_the_tflite_file_is_used_without_tensorflow(demo, tmp_path):
     [
         ("tflite.md", "classifier", r"^ALARM_SIREN \S+Z$"),
         ("commands.md", "script", r"^0\.\d+ \[0\.\d+, [01]\.\d+\]$"),
-        ("api/index.md", "api", r"^\(\d+,\) \(\d+, 464\)$"),
+        ("api/index.md", "api", r"^\(\d+,\) \(\d+, 1594\)$"),
     ],
 )
 def test_an_example_on_the_demo_runs(demo_project, capsys, page, name, says):

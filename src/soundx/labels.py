@@ -136,6 +136,31 @@ class LabelTree:
         """Return the index of each label's category [shape=(n_labels,)]."""
         return np.array([self.categories.index(c) for c in self.category_by_label.values()])
 
+    def by_head(
+        self, probabilities: npt.NDArray[np.floating]
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Return what each head would say: the inverse of ``joint_probabilities``.
+
+        Categories are the sums of their labels, and inside a category stands the share of each.
+
+        Args:
+            probabilities: Of all labels, in order [shape=(n_clips, n_labels)].
+
+        Returns:
+            Class probabilities of every head [shape=(n_clips, n_classes)].
+        """
+        if self.is_flat:
+            return {GENERAL: np.asarray(probabilities, np.float64)}
+        by_category = self.category_probabilities(probabilities)
+        heads = {GENERAL: by_category}
+        for category, labels in self.heads.items():
+            if category == GENERAL:
+                continue
+            columns = [self.labels.index(label) for label in labels]
+            total = by_category[:, self.categories.index(category)]
+            heads[category] = probabilities[:, columns] / np.maximum(total, 1e-12)[:, None]
+        return heads
+
     def joint_probabilities(
         self, by_head: Mapping[str, npt.NDArray[np.float64]]
     ) -> npt.NDArray[np.float64]:
@@ -166,7 +191,7 @@ class LabelTree:
         inside = self.category_index()[None, :] == category[:, None]
         return np.asarray(np.where(inside, joint, -1.0).argmax(axis=1))
 
-    def category_probabilities(self, joint: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def category_probabilities(self, joint: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Sum label probabilities by category [shape=(n_clips, n_categories)]."""
         by_category = np.zeros((len(joint), len(self.categories)))
         np.add.at(by_category.T, self.category_index(), joint.T)

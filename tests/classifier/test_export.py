@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from soundx.classifier.bundle import Classifier, head_file
+from soundx.classifier.options import ExportOptions
 from soundx.embedders import EmbedderSettings, load_embedder
 from soundx.errors import SoundxError
 from soundx.labels import GENERAL, LabelTree
@@ -34,10 +35,14 @@ def untrained(embedder, pairs) -> TrainedHeads:
     )
 
 
-def check(embedder, heads, rng):
+def check(embedder, heads, rng, *, head_files=False):
     from soundx.classifier.export import export_classifier
 
-    classifier = export_classifier(embedder, heads)
+    classifier = export_classifier(embedder, heads, ExportOptions(heads=head_files))
+    n_files = sum(name.endswith(".tflite") for name in classifier.files)
+    assert n_files == (1 + len(heads.tree.heads) if head_files else 1)
+    for entry in classifier.info["heads"].values():
+        assert entry.get("file", "soundx.tflite") in classifier.files
     assert classifier.version == "v1"
     assert classifier.labels == heads.tree.labels
     for n_samples in (1, 800, 15_600, 15_601, 50_000, 800):
@@ -60,13 +65,14 @@ def exported():
 
     embedder = load_embedder("logmel")
     heads = untrained(embedder, NESTED)
-    return heads, export_classifier(embedder, heads)
+    return heads, export_classifier(embedder, heads, ExportOptions(heads=True))
 
 
 @pytest.mark.parametrize("pairs", [NESTED, FLAT])
-def test_tflite_gives_the_keras_answer_at_any_length(rng, pairs):
+@pytest.mark.parametrize("head_files", [False, True])
+def test_tflite_gives_the_keras_answer_at_any_length(rng, pairs, head_files):
     embedder = load_embedder("logmel")
-    classifier = check(embedder, untrained(embedder, pairs), rng)
+    classifier = check(embedder, untrained(embedder, pairs), rng, head_files=head_files)
     assert classifier.predict([]).shape == (len(pairs),)
     with pytest.raises(SoundxError, match="one dimension"):
         classifier.predict(np.zeros((2, 2)))

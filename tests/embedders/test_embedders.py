@@ -40,7 +40,7 @@ def test_frames_of_a_clip(rng, n_samples):
     clip = (0.1 * rng.standard_normal(n_samples)).astype(np.float32)
     frames = load_embedder("logmel").embed([clip])[0]
     assert frames.dtype == np.float32
-    assert frames.shape == (framing.n_patches(n_samples), 464)
+    assert frames.shape == (framing.n_patches(n_samples), 1594)
     assert np.isfinite(frames).all()
 
 

@@ -74,7 +74,7 @@ def test_clips_are_counted_heard_and_seen(demo_project):
 
 def test_embeddings_are_mapped_and_neighbours_heard(demo_project):
     notebook = execute(demo_project, "02_embeddings.ipynb")
-    assert "Embedder logmel: 464 numbers a frame" in printed(notebook)
+    assert "Embedder logmel: 1594 numbers a frame" in printed(notebook)
     assert "No classes to show: the embedder here is logmel" in printed(notebook)
     assert (pictures(notebook), sounds(notebook)) == (2, 4)
     assert not warnings(notebook)

@@ -34,7 +34,7 @@ class Classifier:
 
     Args:
         files: Their bytes by name: ``soundx.tflite``, ``labels.json``, ``Classes.h``,
-            ``model_card.md`` and ``soundx_model_<head>.tflite``.
+            ``model_card.md``, and where they were asked for ``soundx_model_<head>.tflite``.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -115,7 +115,10 @@ class Classifier:
         return (label if is_known else self.info.get("unknown", UNKNOWN)), probability
 
     def predict_head(self, head: str, waveform: npt.ArrayLike) -> Float32:
-        """Classify one clip with one head's own TFLite file.
+        """Classify one clip as one head does: over categories, or inside one of them.
+
+        The head's own TFLite file is asked where there is one; else its answer is worked out
+        from that of the joint model.
 
         Args:
             head: ``general`` or a category.
@@ -126,7 +129,9 @@ class Classifier:
         """
         if head not in self.tree.heads:
             raise SoundxError(f"There is no head '{head}'; there are {', '.join(self.tree.heads)}.")
-        return self._run(head_file(head), waveform)
+        if head_file(head) in self.files:
+            return self._run(head_file(head), waveform)
+        return np.asarray(self.tree.by_head(self.predict(waveform)[None])[head][0], np.float32)
 
     def _run(self, name: str, waveform: npt.ArrayLike) -> Float32:
         samples = np.asarray(waveform, np.float32)
@@ -167,6 +172,7 @@ def labels_file(
     background: bool,
     manifest_digest: str,
     sample_rate_hz: int,
+    head_files: bool = False,
 ) -> bytes:
     """Return ``labels.json``: all that a program needs to use the TFLite files."""
     content = {
@@ -185,7 +191,7 @@ def labels_file(
         "unknown": UNKNOWN,
         "background": background,
         "heads": {
-            head: {"file": head_file(head), "classes": list(classes)}
+            head: {**({"file": head_file(head)} if head_files else {}), "classes": list(classes)}
             for head, classes in tree.heads.items()
         },
         "embedder": dict(embedder),
@@ -201,7 +207,7 @@ def cpp_header(tree: LabelTree) -> bytes:
     if not tree.is_flat:
         for number, (head, classes) in enumerate(tree.heads.items()):
             name = "kGeneral" if head == GENERAL else f"kSpecific{number}"
-            arrays.append((name, f"classes of {head_file(head)}", classes))
+            arrays.append((name, f"classes of the head {head}", classes))
     lines = ["// The classes of a soundx classifier.", "#pragma once", ""]
     for name, what, classes in arrays:
         quoted = ", ".join(json.dumps(c, ensure_ascii=False) for c in classes)

@@ -1,4 +1,4 @@
-"""Export: heads and joint model to TFLite, from waveform to probabilities.
+"""Export: the joint model to TFLite, from waveform to probabilities; if asked, each head too.
 
 The graph is the embedder's own, then pooling and the model over labels (or, of ``seed``, each
 head on every frame and the mean of the frames' logits), and softmax. Importing this imports
@@ -13,6 +13,7 @@ import tensorflow as tf
 from soundx.audio import SAMPLE_RATE_HZ
 from soundx.classifier import bundle
 from soundx.classifier.bundle import Classifier
+from soundx.classifier.options import ExportOptions
 from soundx.embedders.base import Embedder, exportable
 from soundx.embedders.tf_front_end import normalise_level
 from soundx.errors import Remedy, SoundxError
@@ -57,7 +58,7 @@ class ServedModel(tf.Module):
     def _of_head(self, head: str, frames: tf.Tensor) -> tf.Tensor:
         tree = self._heads.tree
         if LABELS not in self._models:
-            plain = frames[:, : self._heads.embedder.parts[0].width]
+            plain = frames[:, : self._heads.embedder.plain_width]
             logits = self._models[head](plain, training=False)
             return tf.nn.softmax(tf.reduce_mean(logits, axis=0))
         probabilities = self._of_labels(frames)
@@ -87,12 +88,20 @@ class ServedModel(tf.Module):
         return tf.gather(general, tree.category_index()) * tf.concat(specific, axis=0)
 
 
-def export_classifier(embedder: Embedder, heads: TrainedHeads) -> Classifier:
-    """Convert every head and the joint model, and gather them with their labels.
+def export_classifier(
+    embedder: Embedder, heads: TrainedHeads, options: ExportOptions | None = None
+) -> Classifier:
+    """Convert the joint model, and gather it with its labels.
+
+    Args:
+        embedder: The embedder the heads were trained on.
+        heads: The trained heads.
+        options: What is exported beside it; nothing unless given.
 
     Raises:
         SoundxError: The embedder is not the one the heads were trained on.
     """
+    options = options or ExportOptions()
     if embedder.fingerprint != heads.embedder.fingerprint:
         raise SoundxError(
             f"The heads were trained on {heads.embedder.name} ({heads.embedder.fingerprint}), "
@@ -109,17 +118,17 @@ def export_classifier(embedder: Embedder, heads: TrainedHeads) -> Classifier:
             background=heads.background,
             manifest_digest=heads.manifest_digest,
             sample_rate_hz=SAMPLE_RATE_HZ,
+            head_files=options.heads,
         ),
         bundle.HEADER: bundle.cpp_header(heads.tree),
     }
-    todo: list[str | None] = [None, *heads.tree.heads]
-    if heads.tree.is_flat:
-        # one head is the whole model: convert it once
-        todo = [None]
+    todo: list[str | None] = [None]
+    if options.heads and not heads.tree.is_flat:  # of a flat tree one head is the whole model
+        todo += heads.tree.heads
     for head in track(todo, description="Exporting to TFLite"):
         name = bundle.JOINT_MODEL if head is None else bundle.head_file(head)
         files[name] = _convert(ServedModel(embedder, heads, head))
-    if heads.tree.is_flat:
+    if options.heads and heads.tree.is_flat:
         files[bundle.head_file(GENERAL)] = files[bundle.JOINT_MODEL]
     return Classifier(files)
 

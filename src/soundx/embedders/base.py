@@ -76,6 +76,11 @@ class EmbedderInfo:
         if not self.parts:
             object.__setattr__(self, "parts", (Part("embedding", self.dim),))
 
+    @property
+    def plain_width(self) -> int:
+        """Numbers of a frame that are not of inner layers; they come first."""
+        return self.parts[0].width if self.layers else self.dim
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         return asdict(self)

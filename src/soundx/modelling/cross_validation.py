@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from soundx.audio import Float32
-from soundx.embedders.base import Part
 from soundx.embeddings.store import EmbeddingSet
 from soundx.labels import BACKGROUND, LabelTree
 from soundx.modelling.heads import TrainingOptions, clip_probabilities
@@ -99,7 +98,7 @@ def predict_left_out(
         calibrated[held_out] = probabilities_by(
             trained,
             known,
-            embedded.info.parts,
+            embedded.info.plain_width,
             embedded.frames(clips),
             embedded.n_frames(clips),
         )
@@ -182,7 +181,7 @@ def train_without(
 def probabilities_by(
     trained: Trained,
     known: Labelled,
-    parts: Sequence[Part],
+    plain_width: int,
     frames: Float32,
     frames_per_clip: Indices,
 ) -> Probabilities:
@@ -191,7 +190,7 @@ def probabilities_by(
     Args:
         trained: What ``train_without`` gave.
         known: Labels of the clips it learnt from.
-        parts: What a frame is made of.
+        plain_width: How many numbers of a frame ``seed`` learns from.
         frames: Frames of all clips, one clip after the other [shape=(n_frames, dim)].
         frames_per_clip: Number of frames of each clip [shape=(n_clips,)].
 
@@ -200,7 +199,7 @@ def probabilities_by(
     """
     if LABELS in trained.models:
         return softmax(clip_logits(trained.models[LABELS], frames, frames_per_clip))
-    plain = frames[:, : parts[0].width]
+    plain = frames[:, :plain_width]
     joint = known.tree.joint_probabilities(
         {
             head: clip_probabilities(model, plain, frames_per_clip)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
-from soundx.labels import GENERAL, LabelTree
+from soundx.labels import LabelTree
 from soundx.modelling.heads import History, clip_probabilities
 from soundx.modelling.ridge import softmax
 
@@ -86,34 +86,16 @@ class TrainedHeads:
         """Return the class probabilities of each head of the tree [shape=(n_clips, n_classes)]."""
         if LABELS not in self.models:
             return self._by_own_head(frames, frames_per_clip)
-        return heads_of(self.predict(frames, frames_per_clip), self.tree)
+        return self.tree.by_head(self.predict(frames, frames_per_clip))
 
     def _by_own_head(
         self, frames: Float32, frames_per_clip: npt.NDArray[np.int64]
     ) -> dict[str, Probabilities]:
-        plain = frames[:, : self.embedder.parts[0].width]
+        plain = frames[:, : self.embedder.plain_width]
         return {
             head: clip_probabilities(model, plain, frames_per_clip)
             for head, model in self.models.items()
         }
-
-
-def heads_of(probabilities: Probabilities, tree: LabelTree) -> dict[str, Probabilities]:
-    """Return what each head of a tree would say: categories, and labels given their category.
-
-    Args:
-        probabilities: Of labels [shape=(n_clips, n_labels)].
-        tree: Labels and categories.
-    """
-    by_category = tree.category_probabilities(probabilities)
-    heads = {GENERAL: probabilities if tree.is_flat else by_category}
-    for category, labels in tree.heads.items():
-        if category == GENERAL:
-            continue
-        columns = [tree.labels.index(label) for label in labels]
-        total = by_category[:, tree.categories.index(category)]
-        heads[category] = probabilities[:, columns] / np.maximum(total, 1e-12)[:, None]
-    return heads
 
 
 def clip_logits(

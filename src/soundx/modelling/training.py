@@ -211,11 +211,11 @@ def train_by_head(
 
     Args:
         tables: The clips of each head: ``clip_id``, ``split``, ``target``, ``weight``.
-        embedded: Their frames; of parts the first alone is used.
+        embedded: Their frames; inner layers are left out.
         tree: Labels and categories.
         options: How.
     """
-    width = embedded.info.parts[0].width
+    width = embedded.info.plain_width
     models: dict[str, keras.Model] = {}
     histories: dict[str, History] = {}
     with progress_bar() as bar:

@@ -196,18 +196,19 @@ def _show(classifier: Classifier, waveform: Float32 | None) -> None:
             )
         _bars("Top five of all labels", classifier.labels, probabilities)
         if not classifier.tree.is_flat:
-            _by_head(classifier, waveform)
+            _by_head(classifier, probabilities)
 
 
-def _by_head(classifier: Classifier, waveform: Float32) -> None:
+def _by_head(classifier: Classifier, probabilities: Float32) -> None:
     heads = classifier.tree.heads
-    general = classifier.predict_head(GENERAL, waveform)
+    answers = {head: rows[0] for head, rows in classifier.tree.by_head(probabilities[None]).items()}
+    general = answers[GENERAL]
     _bars("General model: categories", heads[GENERAL], general)
     for place, index in enumerate(np.argsort(-general)[:2]):
         category = heads[GENERAL][index]
         title = f"Specific model of the {'first' if place == 0 else 'second'}: {escaped(category)}"
         if category in heads:
-            _bars(title, heads[category], classifier.predict_head(category, waveform))
+            _bars(title, heads[category], answers[category])
         else:
             st.caption(f"{escaped(category)} has one label only, and no model of its own.")
 

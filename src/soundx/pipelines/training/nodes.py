@@ -10,6 +10,7 @@ import pandas as pd
 
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import clip_facts, model_card
+from soundx.classifier.options import ExportOptions
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import exportable, with_layers_of
@@ -91,6 +92,7 @@ def export_heads(
     waveforms: ClipWaveforms,
     clip_manifest: pd.DataFrame,
     splits: pd.DataFrame,
+    export: ExportOptions,
 ) -> tuple[Classifier, Classifier]:
     """Export the heads to TFLite, and hold the result against the heads on real clips.
 
@@ -105,7 +107,7 @@ def export_heads(
     from soundx.classifier.parity import largest_difference
 
     embedder = with_layers_of(embedder, heads.embedder)
-    classifier = export_classifier(embedder, heads)
+    classifier = export_classifier(embedder, heads, export)
     validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
     paths = clip_manifest.set_index("clip_id")["path"][validation]
     heard = [waveforms[path]() for path in paths]

@@ -25,7 +25,14 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 func=export_heads,
-                inputs=["heads", "embedder", "waveforms", "clip_manifest", "splits"],
+                inputs=[
+                    "heads",
+                    "embedder",
+                    "waveforms",
+                    "clip_manifest",
+                    "splits",
+                    "params:export",
+                ],
                 outputs=["trained_versions", "classifier"],
                 name="export_heads",
                 tags="model",
