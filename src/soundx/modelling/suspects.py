@@ -17,7 +17,7 @@ SURE = 0.97
 """Clips whose standardised vectors have this cosine or more are taken for copies of each other."""
 LIKELY = 0.8
 """So are those of this cosine or more, where nothing else comes near:"""
-NEARER = 0.3
+NEARER = 0.4
 """at most this share of the distance (one less the cosine) to the nearest third recording."""
 
 _AT_A_TIME = 2048
