@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_the_difference_is_said_and_a_drop_is_refused_unless_forced(releases):
     assert releases.latest == "v3"
     releases.publish(make_release("v4", 0.80, force=True))
     assert releases.latest == "v4"
+
+
+def test_where_both_were_cross_validated_that_is_compared(releases):
+    first = make_release("v1", 0.99)
+    releases.publish(replace(first, metrics=first.metrics | {"cross_validated_accuracy": 0.90}))
+    second = make_release("v2", 0.91)
+    both = replace(second, metrics=second.metrics | {"cross_validated_accuracy": 0.91})
+    assert "cross-validated accuracy 0.910" in releases.publish(both)
+    # of the older one there is a figure of the test alone to hold against
+    with pytest.raises(SoundxError, match=r"v3: accuracy 0\.800; latest v2: 0\.910"):
+        releases.publish(make_release("v3", 0.80))
 
 
 def test_a_version_is_never_overwritten(releases):

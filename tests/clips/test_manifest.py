@@ -55,6 +55,15 @@ def test_metadata_overrides_folders_and_brings_group_and_fold(write_clip, tmp_pa
     assert pd.isna(manifest.loc["loose.wav", "fold"])
 
 
+@pytest.mark.parametrize("column", ["licence", "License"])
+def test_licences_are_kept_in_either_spelling(write_clip, tmp_path, column):
+    write_clip("A/1.wav")
+    write_clip("A/2.wav")
+    (tmp_path / "metadata.csv").write_text(f"filename,{column}\nA/1.wav,CC0\n")
+    manifest, _ = scan(tmp_path)
+    assert manifest["licence"].to_dict() == {"A/1.wav": "CC0", "A/2.wav": ""}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("name,label\na,b\n", "no 'filename'"), ("filename,label\na,b\na,c\n", "twice")],

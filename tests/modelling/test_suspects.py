@@ -87,6 +87,18 @@ def test_copies_are_found_and_nothing_else_is(rng):
     assert without_copies(table, torn).sum() == 50
 
 
+def test_a_copy_that_was_changed_is_told_from_sounds_that_are_merely_alike(rng):
+    family = rng.standard_normal(256) + 0.3 * rng.standard_normal((20, 256))
+    strangers = rng.standard_normal((20, 256))
+    copy = strangers[:1] + 0.45 * rng.standard_normal((1, 256))  # a cosine of about 0.91
+    vectors = np.concatenate([family, strangers, copy]).astype(np.float32)
+    names = [f"c{n}" for n in range(41)]
+    table = pd.DataFrame({"clip_id": names, "path": names, "group": names, "label": "x", "fold": 1})
+    found = near_duplicates(vectors, table)
+    assert found[["clip_id", "other_clip_id"]].to_numpy().tolist() == [["c20", "c40"]]
+    assert found["similarity"].between(0.85, 0.97).all()
+
+
 def test_clips_of_one_recording_are_not_called_copies(rng):
     vector = rng.standard_normal((1, 64)).astype(np.float32)
     table = pd.DataFrame({"clip_id": ["a", "b"], "path": ["a", "b"], "label": "x", "fold": 1})

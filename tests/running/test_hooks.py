@@ -12,7 +12,7 @@ from kedro.pipeline import Node, Pipeline
 
 from soundx.datasets.clips import ClipSourceDataset, SynthesisedClipsDataset
 from soundx.datasets.models import ClassifierDataset
-from soundx.datasets.tables import CSVDataset, JSONDataset
+from soundx.datasets.tables import CSVDataset, JSONDataset, OptionalJSONDataset
 from soundx.datasets.where import where
 from soundx.running.hooks import SummaryHooks
 
@@ -40,7 +40,9 @@ def summary(tmp_path, monkeypatch, capsys):
     (tmp_path / "pyproject.toml").write_text('[tool.kedro]\npackage_name = "soundx"\n')
     monkeypatch.chdir(tmp_path)
 
-    def print_it(*, labels, categories, rejected=(), clips=None, env=None):
+    def print_it(
+        *, labels, categories, rejected=(), clips=None, env=None, metrics=METRICS, curve=None
+    ):
         manifest = pd.DataFrame({"label": labels, "category": categories})
         catalog = DataCatalog(
             {
@@ -50,12 +52,18 @@ def summary(tmp_path, monkeypatch, capsys):
                     filepath=str(tmp_path / "reports/rejected_clips.csv"),
                     save_args={"index": False},
                 ),
+                "learning_curve": OptionalJSONDataset(
+                    filepath=str(tmp_path / "reports/curve.json")
+                ),
                 "metrics": JSONDataset(filepath=str(tmp_path / "reports/metrics.json")),
                 "classifier": KnownClassifier(path=str(tmp_path / "model")),
                 "last_run": MemoryDataset(),
             }
         )
-        catalog.save("metrics", METRICS)
+        catalog.save("metrics", metrics)
+        if curve:
+            points = [{"share": share, "accuracy": accuracy} for share, accuracy in curve.items()]
+            catalog.save("learning_curve", {"points": points})
         catalog.save("rejected_clips", pd.DataFrame(rejected, columns=["path", "reason"]))
         evaluation = Pipeline([Node(lambda: METRICS, None, "metrics", name="score")])
         SummaryHooks().after_pipeline_run({"env": env}, evaluation, catalog)
@@ -86,6 +94,38 @@ def test_a_rejected_file_is_named_with_its_reason_and_where_all_are_listed(summa
     assert "all in reports/rejected_clips.csv" in more
     none = summary(labels=["a", "b"], categories=["a", "b"])
     assert "nothing" in none
+
+
+CROSS_VALIDATED = METRICS | {
+    "cross_validated_accuracy": 0.625,
+    "cross_validated_accuracy_ci95": [0.5, 0.75],
+    "cross_validation_folds": 5,
+}
+
+
+def test_cross_validation_is_told_beside_the_test(summary):
+    names = {"labels": ["a", "b"], "categories": ["a", "b"]}
+    said = summary(**names, metrics=CROSS_VALIDATED)
+    assert "0.625 (95 % interval 0.500 to 0.750) in 5 folds" in said
+    assert "on 1 test clip" in said
+    assert "cross-validated" not in summary(**names)
+
+
+def test_a_refit_is_spoken_of_where_recordings_still_help(summary):
+    names = {"labels": ["a", "b"], "categories": ["a", "b"], "metrics": CROSS_VALIDATED}
+    worth = summary(**names, curve={0.5: 0.6, 1.0: 0.625})
+    assert "--params=training.refit=all ships a model that learned from every clip" in worth
+    assert "2.5 points" in worth
+    assert "refit" not in summary(**names, curve={0.5: 0.62, 1.0: 0.625})
+    assert "refit" not in summary(**names)
+
+
+def test_of_a_refit_no_test_is_told(summary):
+    names = {"labels": ["a", "b"], "categories": ["a", "b"]}
+    said = summary(**names, metrics=CROSS_VALIDATED | {"refit": True})
+    assert "test clip " not in said
+    assert "learned from every clip" in said
+    assert "0.625" in said
 
 
 def test_your_own_clips_are_advised_to_those_alone_who_ran_on_others(summary):

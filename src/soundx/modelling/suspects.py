@@ -1,4 +1,8 @@
-"""Clips to listen to again: labels that may be wrong, and clips that may be one and the same."""
+"""Clips to listen to again: labels that may be wrong, and clips that may be one and the same.
+
+How alike copies are depends on the sounds: notes of one instrument are as alike as a clip and its
+copy at half the level are elsewhere. So a pair is held against what else is near (Lowe 2004, 7.1).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ import pandas as pd
 from soundx.audio import Float32
 from soundx.labels import BACKGROUND
 
-ALIKE = 0.995
-"""Clips whose pooled vectors have this cosine or more are taken for copies of each other."""
+SURE = 0.97
+"""Clips whose standardised vectors have this cosine or more are taken for copies of each other."""
+LIKELY = 0.8
+"""So are those of this cosine or more, where nothing else comes near:"""
+NEARER = 0.4
+"""at most this share of the distance (one less the cosine) to the nearest third recording."""
 
 _AT_A_TIME = 2048
 
@@ -41,30 +49,37 @@ def near_duplicates(vectors: Float32, clips: pd.DataFrame) -> pd.DataFrame:
         clips: ``clip_id``, ``path``, ``label``, ``group``, ``fold`` of each.
 
     Returns:
-        Pairs of different groups, the most alike first: ``path``, ``other_path``, ``label``,
-        ``other_label``, ``similarity`` (cosine), ``across_labels``, ``across_folds``,
-        ``clip_id``, ``other_clip_id``.
+        Pairs of different groups that are copies by all appearance, the most alike first:
+        ``path``, ``other_path``, ``label``, ``other_label``, ``similarity`` (cosine),
+        ``across_labels``, ``across_folds``, ``clip_id``, ``other_clip_id``.
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(lengths, 1e-12)
     groups = np.unique(clips["group"], return_inverse=True)[1]
-    pairs: list[tuple[int, int, float]] = []
+    found: dict[tuple[int, int], float] = {}
     for first in range(0, len(unit), _AT_A_TIME):
         alike = unit[first : first + _AT_A_TIME] @ unit.T
-        for here, there in np.argwhere(alike >= ALIKE):
-            one, other = first + int(here), int(there)
-            if one < other and groups[one] != groups[other]:
-                pairs.append((one, other, float(alike[here, there])))
-    pairs.sort(key=lambda pair: -pair[2])
-    ones = clips.iloc[[pair[0] for pair in pairs]].reset_index(drop=True)
-    others = clips.iloc[[pair[1] for pair in pairs]].reset_index(drop=True)
+        mine = groups[first : first + _AT_A_TIME]
+        alike[mine[:, None] == groups[None, :]] = -1.0
+        rows = np.arange(len(alike))
+        nearest = alike.argmax(axis=1)
+        best = alike[rows, nearest]
+        third = np.where(groups[nearest][:, None] == groups[None, :], -1.0, alike).max(axis=1)
+        likely = (best >= LIKELY) & (1 - best <= NEARER * (1 - third))
+        sure = np.argwhere(alike >= SURE)
+        for here, there in [*sure, *np.column_stack([rows, nearest])[likely]]:
+            pair = tuple(sorted((first + int(here), int(there))))
+            found[pair[0], pair[1]] = float(alike[here, there])
+    pairs = sorted((-likeness, *pair) for pair, likeness in found.items())
+    ones = clips.iloc[[pair[1] for pair in pairs]].reset_index(drop=True)
+    others = clips.iloc[[pair[2] for pair in pairs]].reset_index(drop=True)
     return pd.DataFrame(
         {
             "path": ones["path"],
             "other_path": others["path"],
             "label": ones["label"],
             "other_label": others["label"],
-            "similarity": np.array([pair[2] for pair in pairs], np.float64),
+            "similarity": np.array([-pair[0] for pair in pairs], np.float64),
             "across_labels": ones["label"] != others["label"],
             "across_folds": ones["fold"] != others["fold"],
             "clip_id": ones["clip_id"],
