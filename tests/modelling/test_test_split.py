@@ -10,6 +10,7 @@ from soundx.embedders import EmbedderInfo
 from soundx.embeddings.store import EmbeddingStore
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.provenance import short_hashes
+from soundx.modelling.rejection import RejectionOptions
 from soundx.pipelines.preprocessing.nodes import build_model_input
 from soundx.pipelines.training.nodes import train_heads
 from soundx.storage.folder import Folder
@@ -53,8 +54,8 @@ def weights(heads):
 @pytest.mark.parametrize("head", ["ridge", "dense", "seed"])
 def test_spoilt_test_clips_change_nothing_that_is_learnt(project, head):
     options = TrainingOptions(head=head, max_epochs=2, hidden_units=(8,))
-    honest = train_heads(*project(spoilt=False), options)
-    spoilt = train_heads(*project(spoilt=True), options)
+    honest = train_heads(*project(spoilt=False), options, RejectionOptions())
+    spoilt = train_heads(*project(spoilt=True), options, RejectionOptions())
     for one, other in zip(weights(honest), weights(spoilt), strict=True):
         np.testing.assert_array_equal(one, other)
     assert honest.manifest_digest != spoilt.manifest_digest
@@ -64,8 +65,8 @@ def test_spoilt_test_clips_change_nothing_that_is_learnt(project, head):
 
 def test_a_refit_learns_from_them_and_remembers(project):
     options = TrainingOptions(refit="all")
-    honest = train_heads(*project(spoilt=False), options)
-    spoilt = train_heads(*project(spoilt=True), options)
+    honest = train_heads(*project(spoilt=False), options, RejectionOptions())
+    spoilt = train_heads(*project(spoilt=True), options, RejectionOptions())
     assert not np.allclose(weights(honest)[-1], weights(spoilt)[-1])
     assert len(honest.seen_clips) == 60
     assert honest.training["refit"] == "all"

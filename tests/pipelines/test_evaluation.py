@@ -48,7 +48,15 @@ def inputs(tmp_path):
     rows["path"] = rows["label"] + "/" + rows["clip_id"] + ".wav"
     return {
         "heads": heads_that_repeat(INFO, TREE, seen_clips=short_hashes(["a"])),
-        "clip_manifest": rows[["clip_id", "path", "label"]].assign(category=rows["label"]),
+        "clip_manifest": rows[["clip_id", "path", "label"]].assign(
+            category=rows["label"],
+            group=rows["clip_id"],
+            duration_s=1.0,
+            licence="",
+            evaluation_only=False,
+        ),
+        "out_of_fold_predictions": pd.DataFrame(),
+        "cross_validation": {},
         "splits": rows[["clip_id", "split"]].assign(group=rows["clip_id"]),
         "embeddings": store,
         "classifier": classifier_of("v1"),
@@ -64,10 +72,11 @@ def made(inputs):
 def test_test_and_field_clips_are_predicted_and_no_others(made):
     predictions = made["test_predictions"].set_index("clip_id")
     assert predictions.columns.tolist() == [
-        "path", "split", "label", "category",
-        "predicted_label", "probability", "predicted_category", "category_probability",
-        "top1", "top1_probability", "top2", "top2_probability", "top3", "top3_probability",
-        "certainty", "probabilities",
+        "path", "group", "split", "label", "category", "duration_s",
+        "predicted_label", "probability", "answer", "predicted_category",
+        "category_probability", "top1", "top1_probability", "top2", "top2_probability", "top3",
+        "top3_probability", "certainty", "probabilities", "accuracy_0_96_s", "accuracy_2_4_s",
+        "baseline_label",
     ]  # fmt: skip
     assert predictions["predicted_label"].to_dict() == {
         "b": "cat", "c": "dog", "d": "dog", "e": "dog", "f": "dog",

@@ -53,7 +53,7 @@ class Project:
 
     def train(self, **options):
         tables, _ = build_model_input(self.manifest, self.splits, self.store)
-        return train_heads(tables, self.store, TrainingOptions(**options))
+        return train_heads(tables, self.store, TrainingOptions(**options), RejectionOptions())
 
     def cross_validate(self):
         options = TrainingOptions()

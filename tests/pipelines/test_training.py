@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from soundx.classifier.options import ExportOptions
 from soundx.embedders.logmel import LogMelEmbedder
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.rejection import RejectionOptions
 from soundx.pipelines.training import create_pipeline, nodes
 from soundx.storage.folder import Folder
 from tests.pipelines.runs import run, steps
@@ -51,8 +53,12 @@ def inputs(tmp_path_factory):
         "embeddings": store,
         "embedder": embedder,
         "waveforms": {path: lambda samples=samples: samples for path, samples in waveforms.items()},
-        "clip_manifest": clips[["clip_id", "path", "label", "category"]],
+        "clip_manifest": clips[["clip_id", "path", "label", "category", "group"]].assign(
+            duration_s=1.0, evaluation_only=False, licence="CC0"
+        ),
         "splits": clips[["clip_id", "split"]],
+        "params:rejection": RejectionOptions(),
+        "params:export": ExportOptions(),
         "params:training": TrainingOptions(
             hidden_units=(16,), max_epochs=30, learning_rate=0.01, batch_size=8
         ),

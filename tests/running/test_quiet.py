@@ -142,5 +142,5 @@ def test_a_run_prints_no_line_that_is_not_ours(demo, tmp_path):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.strip() and not OURS.match(line)] == []
-    assert any("Training 5 heads on" in line for line in lines)
+    assert any("Training (ridge) on" in line for line in lines)
     assert "accuracy" in done.stdout
