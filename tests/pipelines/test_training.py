@@ -118,7 +118,7 @@ class Deaf(LogMelEmbedder):
     """An embedder that hears less than the graph which is shipped."""
 
     def embed(self, waveforms):
-        return super().embed([waveform / 30 for waveform in waveforms])
+        return super().embed([waveform * 0 for waveform in waveforms])
 
 
 def test_a_classifier_that_strays_from_its_heads_is_not_made(made, inputs, monkeypatch):
