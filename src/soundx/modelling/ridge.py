@@ -31,6 +31,7 @@ DUAL_ROWS = 9000
 _FLOOR = 0.5  # of a part's mean variance: what hardly moved must not be blown up later
 _INTERCEPT = 100.0  # squared length of a constant feature: its weight is next to free
 _WIDEST = 20.0
+_ROWS_AT_A_TIME = 2048
 
 
 @dataclass(frozen=True)
@@ -310,16 +311,19 @@ class NormalEquations:
     def __init__(self, dim: int, n_classes: int) -> None:
         # float32 sums within a block, float64 across blocks would be twice the memory: the
         # penalty is far above what rounding does
-        self._products = np.zeros((dim + 1, dim + 1), np.float32)
+        self._products = np.zeros((dim + 1, dim + 1), np.float32, order="F")
         self._answers = np.zeros((dim + 1, n_classes), np.float64)
 
     def add(self, rows: Float32, signed: Float32, weights: Float32) -> None:
         """Add standardised vectors, their targets of +1 and -1, and their weights."""
-        for first in range(0, len(rows), 4096):
-            some = slice(first, first + 4096)
+        from scipy.linalg.blas import ssyrk
+
+        for first in range(0, len(rows), _ROWS_AT_A_TIME):
+            some = slice(first, first + _ROWS_AT_A_TIME)
             root = np.sqrt(weights[some])[:, None]
             with_one = np.concatenate([rows[some], np.ones_like(root)], axis=1) * root
-            self._products += with_one.T @ with_one
+            # the upper half is enough, and is added up in place
+            self._products = ssyrk(1.0, with_one.T, beta=1.0, c=self._products, overwrite_c=True)
             self._answers += with_one.T @ (signed[some] * root)
 
     def solve(self, penalty: float, length: float) -> tuple[Float32, Float32]:
@@ -336,7 +340,9 @@ class NormalEquations:
         system[inside, inside] += np.float32(penalty * length)
         system[-1, -1] += np.float32(1e-6)
         answers = self._answers.astype(np.float32)
-        found = solve(system, answers, assume_a="pos", overwrite_a=True, check_finite=False)
+        found = solve(
+            system, answers, assume_a="pos", lower=False, overwrite_a=True, check_finite=False
+        )
         return np.asarray(found[:-1], np.float32), np.asarray(found[-1], np.float32)
 
 

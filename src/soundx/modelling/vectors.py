@@ -46,7 +46,7 @@ def vector_blocks(
     *,
     windows_per_clip: int = 0,
     seed: int = 7,
-    max_frames: int = 8192,
+    max_frames: int = 2048,
 ) -> Iterator[Vectors]:
     """Yield pooled vectors of clips, some clips at a time, as they lie in the store.
 
