@@ -108,12 +108,12 @@ def test_clips_can_be_heard_and_seen(graph, name):
 @pytest.mark.parametrize(
     ("name", "selector", "text"),
     [
-        ("clip_manifest", "table", "alarm_beeper-00"),
+        ("clip_manifest", "table", "BACKGROUND"),
         ("per_class_metrics", "table", "NATURE_RAIN"),
         ("test_predictions", "table", "predicted_label"),
         ("metrics", ".preview-json, [class*=json]", "balanced_accuracy"),
         ("confusion_matrix_plot", ".js-plotly-plot", "true label"),
-        ("training_curves", ".js-plotly-plot", "general"),
+        ("training_curves", ".js-plotly-plot", "no epochs"),
         ("reliability_plot", ".js-plotly-plot", "how sure it was"),
         ("model_card", "h2", "What it does"),
     ],
