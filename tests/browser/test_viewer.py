@@ -154,7 +154,7 @@ def test_a_model_is_trained_once_by_who_knows_the_password(visit, viewer, shot):
     for window in (page, other):
         window.get_by_role("button", name="Start").click()
     for window in (page, other):
-        expect(window.get_by_text("Under way")).to_be_visible()
+        expect(window.get_by_text("Under way", exact=True)).to_be_visible()
     expect(page.get_by_text(re.compile(r"^Step \d+ of \d+"))).to_be_visible(timeout=60_000)
     shot(page, "viewer_train")
     for window in (page, other):
