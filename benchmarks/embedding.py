@@ -6,7 +6,7 @@ SOUNDX_YAMNET says.
 
     SOUNDX_YAMNET=DIR python benchmarks/embedding.py [CASE ...] [--rounds 5]
 
-Cases: speed, formats, accuracy, again, scale, long, rows, dask, startup. Results go to
+Cases: speed, formats, layers, accuracy, again, scale, long, rows, dask, startup. Results go to
 benchmarks/results.json, each case replacing its own.
 """
 
@@ -35,6 +35,7 @@ ESC10 = ROOT.parent / "shared" / "audio" / "esc10"
 YAMNET = os.environ.get("SOUNDX_YAMNET", "")
 RATE_HZ = 44_100
 WAYS = ("seed", "yamnet", "yamnet-int8")
+LAYERED = "yamnet, layers"
 
 
 # --- clips ------------------------------------------------------------------------------
@@ -210,11 +211,14 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
 
 
 def load(name: str, scratch: Path) -> Any:
-    """Return an embedder that keeps networks beside its store."""
+    """Return an embedder that keeps networks beside its store; layered ones as by default."""
     from soundx.embedders import EmbedderSettings, load_embedder
+    from soundx.embeddings.missing import EmbeddingOptions
     from soundx.storage.folder import Folder
 
     networks = Folder(f"{scratch}/networks")
+    if name == LAYERED:
+        return load("yamnet", scratch).with_layers(EmbeddingOptions().layers)
     return load_embedder(name, EmbedderSettings(yamnet_handle=YAMNET, networks=networks))
 
 
@@ -327,6 +331,21 @@ class Bench:
     def formats(self) -> dict[str, Any]:
         """The same for Ogg and MP3."""
         return {suffix: self.speed(suffix) for suffix in ("ogg", "mp3")}
+
+    def layers(self) -> dict[str, Any]:
+        """Frames that carry the default layers against frames without, in turn."""
+        folder = self.files(400)
+        ways = ("yamnet", LAYERED)
+        runs = [[child("soundx_way", folder, way) for way in ways] for _ in range(self.rounds)]
+        found = {
+            "clips_per_s": {
+                way: statistics.median(400 / run[number]["seconds"] for run in runs)
+                for number, way in enumerate(ways)
+            },
+            "times_without": statistics.median(a["seconds"] / b["seconds"] for a, b in runs),
+        }
+        print(f"layers: {found}")
+        return found
 
     def again(self) -> dict[str, Any]:
         """Nothing changed, and 1 % new, as shares of the first time."""
@@ -441,7 +460,18 @@ class Bench:
         return {**found, "points_lost": 100 * (found["yamnet"] - found["yamnet-int8"])}
 
 
-CASES = ("speed", "formats", "accuracy", "again", "scale", "long", "rows", "dask", "startup")
+CASES = (
+    "speed",
+    "formats",
+    "layers",
+    "accuracy",
+    "again",
+    "scale",
+    "long",
+    "rows",
+    "dask",
+    "startup",
+)
 
 
 def main() -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from soundx.embedders import EmbedderInfo
@@ -37,6 +39,30 @@ def test_numbers_are_kept_to_three_digits_and_never_become_infinite(folder):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[:, :2], frames[:, :2], rtol=1e-3)
     np.testing.assert_array_equal(found[:, 2:], [[65504, -65504]])
+
+
+@pytest.mark.parametrize("number", [pa.float32(), pa.float16()])
+def test_shards_of_earlier_versions_are_read_and_merged(folder, rng, number, monkeypatch):
+    monkeypatch.setattr(store, "COMPACT_SHARDS", 2)
+    kept = EmbeddingStore(folder).of(INFO)
+    some = clips(rng, a=3, b=2)
+    kept.add_shard(some)
+    (name,) = shards(folder)
+    # as they were written: a list a frame
+    lists = pa.FixedSizeListArray.from_arrays(
+        pa.array(np.concatenate(list(some.values())).ravel().astype(number.to_pandas_dtype())), 4
+    )
+    with folder.sub("test-1").open(name) as file:
+        parquet = pq.ParquetFile(file)
+        old = parquet.read().replace_schema_metadata(parquet.metadata.metadata)
+    old = old.set_column(2, "embedding", lists)
+    with folder.sub("test-1").new_file(".parquet") as new:
+        pq.write_table(old, new.path, row_group_size=2)
+        new.name = name
+    assert_holds(folder, some)
+    EmbeddingStore(folder).of(INFO).add_shard(more := clips(rng, c=1))
+    assert EmbeddingStore(folder).of(INFO).compact() == 2
+    assert_holds(folder, some | more)
 
 
 def shards(folder):

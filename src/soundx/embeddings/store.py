@@ -36,6 +36,7 @@ COMPACT_SHARDS = 16
 COMPACT_NUMBERS = 64 * 2**20
 """Numbers of a merged shard at most, unless one clip has more; half of it is small."""
 
+_HALF = np.dtype("<f2")
 _OLD_S = 24 * 3600.0  # what a killed run left behind; a younger file may still be written
 _CLIPS_KEY = b"soundx.clips"
 _CURRENT = "current.json"
@@ -137,13 +138,18 @@ class ShardWriter:
             {
                 "clip_id": pa.string(),
                 "frame": pa.int32(),
-                # half the bytes of float32, and no model is the worse for it (docs/benchmarks.md)
-                "embedding": pa.list_(pa.float16(), dim),
+                # float16, one frame a value: half the bytes of float32, and no model is the worse
+                # for it (docs/benchmarks.md); as a list they took ten times as long to write
+                "embedding": pa.binary(dim * _HALF.itemsize),
             }
         )
         # floats do not compress; plain pages are read back without a copy
         self._writer = pq.ParquetWriter(
-            path, schema, compression="none", use_dictionary=["clip_id"]
+            path,
+            schema,
+            compression="none",
+            use_dictionary=["clip_id"],
+            write_statistics=["clip_id", "frame"],
         )
 
     def add(self, clip_id: str, frames: Float32) -> None:
@@ -189,8 +195,10 @@ class ShardWriter:
                 {
                     "clip_id": pa.array(owners, pa.string()),
                     "frame": np.concatenate(numbers),
-                    "embedding": pa.FixedSizeListArray.from_arrays(
-                        _halves(values).ravel(), self._dim
+                    "embedding": pa.FixedSizeBinaryArray.from_buffers(
+                        pa.binary(self._dim * _HALF.itemsize),
+                        len(values),
+                        [None, pa.py_buffer(_halves(values))],
                     ),
                 }
             ),
@@ -201,8 +209,19 @@ class ShardWriter:
 
 def _halves(values: Float32) -> npt.NDArray[np.float16]:
     """Return numbers in 16 bits; those too large for them as the largest there is."""
-    largest = float(np.finfo(np.float16).max)
-    return np.clip(values, -largest, largest).astype(np.float16)
+    largest = float(np.finfo(_HALF).max)
+    return np.clip(values, -largest, largest).astype(_HALF)
+
+
+def _frames_of(table: pa.Table, dim: int) -> Float32:
+    """Return the embeddings in rows of a shard [shape=(n_rows, dim)]."""
+    column = table.column("embedding").combine_chunks()
+    if pa.types.is_fixed_size_binary(column.type):
+        start = column.offset * column.type.byte_width
+        values = np.frombuffer(column.buffers()[1], _HALF, len(column) * dim, start)
+    else:  # lists, as version 0.1 wrote them
+        values = np.asarray(column.flatten())
+    return values.astype(np.float32).reshape(-1, dim)
 
 
 class EmbeddingSet:
@@ -347,8 +366,7 @@ class EmbeddingSet:
     def _read_row_group(self, shard: str, number: int) -> Float32:
         with self.folder.open(shard) as file:
             table = pq.ParquetFile(file).read_row_group(number, columns=["embedding"])
-        flat = table.column("embedding").combine_chunks().flatten()
-        return np.asarray(flat).astype(np.float32).reshape(-1, self.info.dim)
+        return _frames_of(table, self.info.dim)
 
     def _find(self, clip_ids: Sequence[str]) -> Int64:
         places = self._index.find(clip_ids)
@@ -465,8 +483,7 @@ class EmbeddingSet:
             clip_id, remaining = "", 0
             for number in range(groups.metadata.num_row_groups):
                 table = groups.read_row_group(number, columns=["embedding"])
-                flat = table.column("embedding").combine_chunks().flatten()
-                data = np.asarray(flat).astype(np.float32).reshape(-1, self.info.dim)
+                data = _frames_of(table, self.info.dim)
                 while len(data):
                     if not remaining:
                         clip_id, remaining = next(left)
