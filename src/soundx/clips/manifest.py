@@ -22,7 +22,7 @@ from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.clips.waveforms import hash_file
 from soundx.errors import AudioError, Remedy, SoundxError
-from soundx.labels import BACKGROUND, category_of, shown_label, usable_as_label
+from soundx.labels import BACKGROUND, LabelTree, category_of, shown_label, usable_as_label
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
 
@@ -95,8 +95,8 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
         rejected files, ``path`` and ``reason``; no path stands in both.
 
     Raises:
-        SoundxError: There is nothing to look at, nothing is usable, or ``metadata.csv``
-            cannot be used.
+        SoundxError: There is nothing to look at, nothing is usable, ``metadata.csv`` cannot be
+            used, or the labels cannot be learnt (see ``LabelTree.build``).
     """
     metadata = clips.metadata()
     files = list(clips.files())
@@ -135,6 +135,8 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
             "label. "
             + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:_EXAMPLES])
         )
+    learnt = manifest[~manifest["evaluation_only"] & (manifest["label"] != BACKGROUND)]
+    LabelTree.build(zip(learnt["label"], learnt["category"], strict=True))  # or it says why not
     return manifest, table
 
 
