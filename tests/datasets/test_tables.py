@@ -35,7 +35,8 @@ def test_tables_that_are_no_longer_written_are_removed_and_others_are_not(tmp_pa
     folder.save({"general": table})
     assert list(folder.load()) == ["general"]
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"general.parquet", "model_input.json", "splits.parquet"}
+    assert names == {"heads", "model_input.json", "splits.parquet"}
+    assert [path.name for path in (tmp_path / "heads").iterdir()] == ["general.parquet"]
 
 
 def test_what_is_not_there_says_what_to_run(tmp_path):

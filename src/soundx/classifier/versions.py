@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +43,19 @@ class Evaluation:
     confusion: pd.DataFrame
     reliability: pd.DataFrame
     model_card: str
+
+
+_FORMAT = "%Y-%m-%dT%H.%M.%S.%f"
+
+
+def next_version(version: str) -> str:
+    """Return the version a millisecond later, in the form Kedro uses.
+
+    >>> next_version("2026-11-24T20.23.09.999Z")
+    '2026-11-24T20.23.10.000Z'
+    """
+    later = datetime.strptime(version[:-1], _FORMAT) + timedelta(milliseconds=1)
+    return f"{later.strftime(_FORMAT)[:-3]}Z"
 
 
 class ModelVersion:

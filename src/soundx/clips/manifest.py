@@ -21,7 +21,7 @@ from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
 from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.errors import AudioError, ClipChangedError, DecoderLostError, Remedy, SoundxError
-from soundx.labels import BACKGROUND, category_of, shown_label, usable_as_label
+from soundx.labels import BACKGROUND, LabelTree, category_of, shown_label, usable_as_label
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
 
@@ -94,8 +94,8 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
         rejected files, ``path`` and ``reason``; no path stands in both.
 
     Raises:
-        SoundxError: There is nothing to look at, nothing is usable, or ``metadata.csv``
-            cannot be used.
+        SoundxError: There is nothing to look at, nothing is usable, ``metadata.csv`` cannot be
+            used, or the labels cannot be learnt (see ``LabelTree.build``).
     """
     metadata = clips.metadata()
     files = list(clips.files())
@@ -134,6 +134,8 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
             "label. "
             + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:_EXAMPLES])
         )
+    learnt = manifest[~manifest["evaluation_only"] & (manifest["label"] != BACKGROUND)]
+    LabelTree.build(zip(learnt["label"], learnt["category"], strict=True))  # or it says why not
     return manifest, table
 
 

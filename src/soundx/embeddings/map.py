@@ -65,6 +65,7 @@ def map_clips(clip_ids: Sequence[str], vectors: Float32, options: MapOptions) ->
         first) the ``similarities`` (cosine).
     """
     logger.info("Laying out a map of %d clips ...", len(clip_ids))
+    vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
     places = _lay_out(vectors, options.seed)
     neighbours, similarities = _nearest(vectors, options.neighbours)
     return pd.DataFrame(
@@ -79,6 +80,15 @@ def map_clips(clip_ids: Sequence[str], vectors: Float32, options: MapOptions) ->
 
 
 def _lay_out(vectors: Float32, seed: int) -> Float32:
+    # t-SNE divides by how far the clips lie apart, and ends in a segmentation fault where many
+    # lie in one place: each place is laid out once
+    number: dict[bytes, int] = {}
+    place = [number.setdefault(vector.tobytes(), len(number)) for vector in vectors]
+    _, first = np.unique(place, return_index=True)
+    return _lay_out_different(vectors[first], seed)[place]
+
+
+def _lay_out_different(vectors: Float32, seed: int) -> Float32:
     n_clips = len(vectors)
     if n_clips < _FEW:
         return np.stack([np.arange(n_clips), np.zeros(n_clips)], axis=1).astype(np.float32)

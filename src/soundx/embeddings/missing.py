@@ -80,7 +80,7 @@ def embed_missing(
     Raises:
         SoundxError: A clip cannot be decoded, or the cluster is lost; whole shards stay.
     """
-    stored = store.of(embedder.info)
+    stored = store.mend(embedder.info)
     wanted = clips[["clip_id", "path", "duration_s"]].drop_duplicates("clip_id")
     cached = stored.holds(wanted["clip_id"])
     missing = wanted[~cached & ~wanted["clip_id"].isin(list(stored.rejected))]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +40,45 @@ class S3Hooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read ``.env``, the settings in ``globals.yml`` and the keys in ``credentials.yml``."""
         read_s3_settings(context.config_loader, context.project_path)
+
+
+class LockHooks:
+    """Let one run at a time work on a ``data_root``; a second one says who is at work, and ends.
+
+    A dry run writes nothing and asks for nothing. Only what runs pipelines takes the lock: who
+    reads (the viewer, Kedro-Viz, a notebook) never waits.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, Callable[[], None]] = {}
+
+    # before anything else is written, and given back after everything else
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Take the lock."""
+        self._give_back()  # of a run in this thread that was interrupted: Kedro tells no hook
+        if "run_lock" not in catalog or _is_dry(pipeline, catalog):
+            return
+        pipelines = run_params.get("pipeline_names") or ["__default__"]
+        take = catalog.load("run_lock")
+        given_back = take(f"kedro run --pipelines={','.join(pipelines)}")
+        self._held[threading.get_ident()] = given_back
+        weakref.finalize(catalog, given_back)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Give the lock back."""
+        self._give_back()
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Give the lock back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._held.pop(threading.get_ident(), lambda: None)()
 
 
 class ProgressHooks:
