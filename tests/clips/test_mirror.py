@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
+from soundx.clips.listing import printable
 from soundx.clips.mirror import MirrorOptions, mirror, print_plan
 from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource, SourceObject
@@ -161,7 +162,7 @@ def test_hostile_names_are_refused_and_reported(tmp_path, key):
 
     root = tmp_path / "in" / "raw"
     report = mirror(Hostile(), root)
-    assert [refused for refused, _ in report.refused] == [key]
+    assert [refused for refused, _ in report.refused] == [printable(key)]
     assert tree(tmp_path / "in") == {}
 
 

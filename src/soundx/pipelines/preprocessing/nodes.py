@@ -25,6 +25,7 @@ from soundx.modelling.splitting import (
     FIELD,
     SplitOptions,
     assign_splits,
+    check_labels,
     check_splits,
     class_weights,
 )
@@ -100,6 +101,7 @@ def map_embeddings(
 
 def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFrame:
     """Put every clip into train, validation or test, by recording and by hash."""
+    check_labels(clip_manifest)
     return assign_splits(clip_manifest, splits)
 
 
