@@ -186,24 +186,29 @@ Without YAMNet's weights, and without a network: --params=embedder=logmel.
 """
 
 
+_EXPECTED = {
+    "params": "NAME=VALUE,NAME=VALUE. Quote what is no plain word, as in "
+    "--params=\"ingestion.exclude=[':TEST*']\"; lists of more than one value stand in "
+    "conf/local/parameters.yml",
+    "runner_params": "NAME=VALUE,NAME=VALUE",
+    "load_versions": "DATASET:VERSION,DATASET:VERSION",
+}
+"""Options that are read by a grammar of Kedro's, and how they are written."""
+
+
 def _read_for_people(option: click.Parameter) -> click.Parameter:
     """Return an option whose values are read with a word on what cannot be read."""
     read = option.callback
-    if option.name != "params" or read is None:
+    if option.name not in _EXPECTED or read is None:
         return option
 
     def callback(context: click.Context, param: click.Parameter, value: Any) -> Any:
         try:
             return read(context, param, value)
-        except (YAMLError, OmegaConfBaseException, click.UsageError) as error:
+        except (YAMLError, OmegaConfBaseException, click.ClickException) as error:
             said = " ".join(str(error).split())
-            raise click.BadParameter(
-                f"{value!r} cannot be read ({said}). Expected: NAME=VALUE,NAME=VALUE. Quote what "
-                "is no plain word, as in --params=\"ingestion.exclude=[':TEST*']\"; lists of more "
-                "than one value stand in conf/local/parameters.yml.",
-                context,
-                param,
-            ) from None
+            told = f"{value!r} cannot be read ({said}). Expected: {_EXPECTED[param.name or '']}."
+            raise click.BadParameter(told, context, param) from None
 
     wrapped = copy.copy(option)
     wrapped.callback = callback

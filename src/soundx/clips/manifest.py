@@ -257,7 +257,7 @@ def _name(path: str, names: _Names) -> _Naming:
         return _Naming(BACKGROUND, BACKGROUND, group, fold_number, evaluation_only, licence, note)
     label = label or folder
     if not label:
-        where = "in an evaluation folder without a folder for its label"
+        where = "in an evaluation folder (ingestion.exclude) without a folder for its label"
         raise AudioError(
             (where if evaluation_only else "not in a label's folder")
             + f", and {METADATA} gives it no label"

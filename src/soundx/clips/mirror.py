@@ -172,6 +172,12 @@ def _plan(source: ClipSource, root: Path, known: dict[str, LedgerEntry]) -> _Pla
 def _check_removals(
     plan: _Plan, known: dict[str, LedgerEntry], source: ClipSource, options: MirrorOptions
 ) -> None:
+    if not (known or plan.wanted or plan.refused):
+        raise SoundxError(
+            f"{source.name} lists as empty: there is nothing to mirror. Give a folder that holds a "
+            "folder per label.",
+            remedy=Setting("source", "DIR"),
+        )
     if options.force or not plan.gone:
         return
     share = len(plan.gone) / len(known)

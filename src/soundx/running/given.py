@@ -13,6 +13,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from kedro.validation.type_extractor import TypeExtractor
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from soundx.embedders import EMBEDDERS
 from soundx.errors import SoundxError
 from soundx.running.catalog import place
 
@@ -76,20 +78,53 @@ def check_given(loader: AbstractConfigLoader, project: Path) -> None:
         return
     given = loader.runtime_params
     _put_in_variables(given)
+    conf = _Conf.read(loader)
     types = _types()
-    parameters = _known_parameters(loader, types)
-    settings = _known_settings(loader)
+    parameters = _known_parameters(conf, types)
+    settings = _known_settings(conf)
     # what the catalog asks of --params, or else of nothing but the files
-    from_files = settings.keys() - Settings.model_fields.keys() - _asked("runtime_params", loader)
+    from_files = settings.keys() - Settings.model_fields.keys() - conf.asked["runtime_params"]
     for name in sorted(from_files & given.keys()):
         raise SoundxError(f"'{name}' is read from conf/local/globals.yml alone: set it there.")
     _check_names(given, {**settings, **parameters}, "--params")
     for key, known in (("parameters", parameters), ("globals", settings)):
-        for file, content in _raw(loader, key)[1].items():
+        for file, content in conf.env[key].items():
             _check_names(content, known, str(file))
-    _check_values(loader, types)
+    _check_values(loader["parameters"], conf, types)
     settings_now = {**loader["globals"], **{k: v for k, v in given.items() if k in settings}}
-    _check_places(_checked(Settings, settings_now, ""), project)
+    settings_given: Settings = _checked(Settings, settings_now, "")
+    _check_embedder(settings_given.embedder)
+    _check_places(settings_given, project)
+
+
+@dataclass(frozen=True)
+class _Conf:
+    """What stands in the files of ``conf/``, as it is written there.
+
+    Attributes:
+        base: Of ``conf/base``: parameters and globals, by file.
+        env: Of the environment, likewise.
+        asked: The names that catalogs ask the resolvers ``runtime_params`` and ``globals`` for.
+    """
+
+    base: dict[str, dict[Path, Any]]
+    env: dict[str, dict[Path, Any]]
+    asked: dict[str, set[str]]
+
+    @classmethod
+    def read(cls, loader: OmegaConfigLoader) -> _Conf:
+        parts = {
+            key: loader._read_raw_config(key)[:2] for key in ("parameters", "globals", "catalog")
+        }
+        asked: dict[str, set[str]] = {"runtime_params": set(), "globals": set()}
+        for content in (content for part in parts["catalog"] for content in part.values()):
+            for resolver, name in _ASKED_FOR.findall(OmegaConf.to_yaml(content)):
+                asked[resolver].add(name.partition(".")[0])
+        return cls(
+            base={key: part[0] for key, part in parts.items()},
+            env={key: part[1] for key, part in parts.items()},
+            asked=asked,
+        )
 
 
 def _types() -> dict[str, Any]:
@@ -110,9 +145,9 @@ def _types() -> dict[str, Any]:
     return asked | TypeExtractor(every).extract_types_from_pipelines()
 
 
-def _known_parameters(loader: OmegaConfigLoader, types: Mapping[str, Any]) -> dict[str, Known]:
+def _known_parameters(conf: _Conf, types: Mapping[str, Any]) -> dict[str, Known]:
     known: dict[str, Known] = {}
-    for base in _raw(loader, "parameters")[0].values():
+    for base in conf.base["parameters"].values():
         for name, value in base.items():
             known[str(name)] = None if isinstance(value, DictConfig) else {}
     for name, kind in types.items():
@@ -131,31 +166,15 @@ def _names_in(kind: Any) -> Known:
     return {} if kind in (bool, int, float, str) else None
 
 
-def _known_settings(loader: OmegaConfigLoader) -> dict[str, Known]:
+def _known_settings(conf: _Conf) -> dict[str, Known]:
     """Return the settings of ``conf/base``, and others that some catalog asks for."""
-    asked = _asked("globals", loader) | _asked("runtime_params", loader)
-    known: dict[str, Known] = dict.fromkeys(asked)
+    known: dict[str, Known] = dict.fromkeys(conf.asked["globals"] | conf.asked["runtime_params"])
     known |= {name: {} for name in Settings.model_fields}
-    for base in _raw(loader, "globals")[0].values():
+    for base in conf.base["globals"].values():
         for name, value in base.items():
             below = value if isinstance(value, DictConfig) else ()
             known[str(name)] = {str(key): {} for key in below}
     return known
-
-
-def _asked(resolver: str, loader: OmegaConfigLoader) -> set[str]:
-    """Return the names that catalogs ask a resolver of Kedro's for."""
-    contents = [content for part in _raw(loader, "catalog") for content in part.values()]
-    asked = (
-        found for content in contents for found in _ASKED_FOR.findall(OmegaConf.to_yaml(content))
-    )
-    return {name.partition(".")[0] for kind, name in asked if kind == resolver}
-
-
-def _raw(loader: OmegaConfigLoader, key: str) -> tuple[dict[Path, Any], dict[Path, Any]]:
-    """Return what stands in the files of ``conf/base``, and in those of the environment."""
-    base, env, *_ = loader._read_raw_config(key)
-    return base, env
 
 
 def _check_names(given: Mapping[str, Any], known: Mapping[str, Known], place: str) -> None:
@@ -208,12 +227,11 @@ def _nearest(name: str, every: list[str]) -> str:
     return f"There are: {', '.join(sorted(n for n in every if '.' not in n))}."
 
 
-def _check_values(loader: OmegaConfigLoader, types: Mapping[str, Any]) -> None:
-    values = loader["parameters"]
+def _check_values(values: Mapping[str, Any], conf: _Conf, types: Mapping[str, Any]) -> None:
     for name, kind in types.items():
         if name in values and kind is not None:
             _checked(kind, values[name], name)
-    for base in _raw(loader, "parameters")[0].values():
+    for base in conf.base["parameters"].values():
         for name, value in base.items():
             # any word but the empty one would be true
             if isinstance(value, bool) and not isinstance(values[str(name)], bool):
@@ -259,6 +277,12 @@ def _put_in_variables(given: dict[str, Any]) -> None:
                 f"Set it, or write the whole path: --params={name}=DIR"
             )
         given[name] = _VARIABLE.sub(lambda found: os.environ[found[1]], value)
+
+
+def _check_embedder(name: str) -> None:
+    """Fail here, not when all clips have been read, where a short name is misspelt."""
+    if "." not in name and name not in (*EMBEDDERS, "auto"):
+        raise SoundxError(f"There is no embedder '{name}'. {_nearest(name, [*EMBEDDERS, 'auto'])}")
 
 
 def _check_places(settings: Settings, project: Path) -> None:
