@@ -160,13 +160,15 @@ def one_label_above_others(world: World) -> None:
 DISK = "soundx.datasets.tables.whole_file"
 
 # (what was done, how, words of the answer[, what made it so])
-MISTAKES: list[tuple[str, str, tuple[str, ...]] | tuple[str, str, tuple[str, ...], Make]] = [
+Mistake = tuple[str, str, tuple[str, ...]] | tuple[str, str, tuple[str, ...], Make]
+
+MISTAKES: list[Mistake] = [
     # names of parameters
     ("a misspelt group", "run --params=trainning.max_epochs=3", ("'trainning.max_epochs'", "mean training.max_epochs?")),
     ("no group", "run --params=max_epochs=3", ("'max_epochs'", "mean training.max_epochs?")),
     ("a misspelt name", "run --params=training.max_epoch=3", ("'training.max_epoch'", "mean training.max_epochs?")),
     ("an older name", "run --params=training.epochs=3", ("'training.epochs'", "mean training.max_epochs?")),
-    ("a name of many groups", "run --params=seed=3", ("'seed'", "training.seed")),
+    ("a name of many groups", "run --params=seed=3", ("'seed'", "cross_validation.seed or embedding_map.seed or splits.seed")),
     ("a misspelt setting", "run --params=embeder=logmel", ("'embeder'", "mean embedder?")),
     ("a name like none", "run --params=qqqq=1", ("'qqqq'", "There are: ", "training")),
     ("a name below a value", "run --params=data_root.x=1", ("'data_root' is one value",)),

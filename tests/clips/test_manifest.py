@@ -64,17 +64,6 @@ def test_licences_are_kept_in_either_spelling(write_clip, tmp_path, column):
     assert manifest["licence"].to_dict() == {"A/1.wav": "CC0", "A/2.wav": ""}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("name,label\na,b\n", "no 'filename'"), ("filename,label\na,b\na,c\n", "twice")],
-)
-def test_unusable_metadata_is_said(write_clip, tmp_path, text, message):
-    write_clip("A/1.wav")
-    (tmp_path / "metadata.csv").write_text(text)
-    with pytest.raises(SoundxError, match=message):
-        scan(tmp_path)
-
-
 def test_duplicates_of_one_label_are_kept_once_and_reported(write_clip, tmp_path):
     first = write_clip("A/1.wav")
     shutil.copy(first, tmp_path / "A/2.wav")

@@ -13,7 +13,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,18 +78,17 @@ def check_given(loader: AbstractConfigLoader, project: Path) -> None:
         return
     given = loader.runtime_params
     _put_in_variables(given)
-    conf = _Conf.read(loader)
+    conf = _Conf(loader)
     types = _types()
     parameters = _known_parameters(conf, types)
     settings = _known_settings(conf)
-    # what the catalog asks of --params, or else of nothing but the files
-    from_files = settings.keys() - Settings.model_fields.keys() - conf.asked["runtime_params"]
-    for name in sorted(from_files & given.keys()):
-        raise SoundxError(f"'{name}' is read from conf/local/globals.yml alone: set it there.")
-    _check_names(given, {**settings, **parameters}, "--params")
+    for name in given.keys() & settings.keys() - Settings.model_fields.keys():
+        if name not in conf.asked["runtime_params"]:
+            raise SoundxError(f"'{name}' is read from conf/local/globals.yml alone: set it there.")
+    _check_names(given, {**settings, **parameters}, conf, "--params")
     for key, known in (("parameters", parameters), ("globals", settings)):
-        for file, content in conf.env[key].items():
-            _check_names(content, known, str(file))
+        for file, content in conf.env(key).items():
+            _check_names(content, known, conf, str(file))
     _check_values(loader["parameters"], conf, types)
     settings_now = {**loader["globals"], **{k: v for k, v in given.items() if k in settings}}
     settings_given: Settings = _checked(Settings, settings_now, "")
@@ -97,36 +96,42 @@ def check_given(loader: AbstractConfigLoader, project: Path) -> None:
     _check_places(settings_given, project)
 
 
-@dataclass(frozen=True)
 class _Conf:
     """What stands in the files of ``conf/``, as it is written there.
 
-    Attributes:
-        base: Of ``conf/base``: parameters and globals, by file.
-        env: Of the environment, likewise.
-        asked: The names that catalogs ask the resolvers ``runtime_params`` and ``globals`` for.
+    Args:
+        loader: What reads them.
     """
 
-    base: dict[str, dict[Path, Any]]
-    env: dict[str, dict[Path, Any]]
-    asked: dict[str, set[str]]
+    def __init__(self, loader: OmegaConfigLoader) -> None:
+        self._loader = loader
+        self._read: dict[str, Any] = {}
 
-    @classmethod
-    def read(cls, loader: OmegaConfigLoader) -> _Conf:
-        parts = {
-            key: loader._read_raw_config(key)[:2] for key in ("parameters", "globals", "catalog")
-        }
+    def base(self, key: str) -> dict[Path, Any]:
+        """Return what stands in ``conf/base``, by file; ``key`` is one of Kedro's."""
+        return dict(self._parts(key)[0])
+
+    def env(self, key: str) -> dict[Path, Any]:
+        """Return what stands in the environment, likewise."""
+        return dict(self._parts(key)[1])
+
+    def _parts(self, key: str) -> Any:
+        if key not in self._read:
+            self._read[key] = self._loader._read_raw_config(key)[:2]
+        return self._read[key]
+
+    @cached_property
+    def asked(self) -> dict[str, set[str]]:
+        """The names that files ask ``runtime_params`` and ``globals`` for; seldom needed."""
         asked: dict[str, set[str]] = {"runtime_params": set(), "globals": set()}
-        for content in (content for part in parts["catalog"] for content in part.values()):
-            for resolver, name in _ASKED_FOR.findall(OmegaConf.to_yaml(content)):
-                asked[resolver].add(name.partition(".")[0])
-        return cls(
-            base={key: part[0] for key, part in parts.items()},
-            env={key: part[1] for key, part in parts.items()},
-            asked=asked,
-        )
+        for key in self._loader.config_patterns.keys() - {"credentials"}:
+            for content in (content for part in self._parts(key) for content in part.values()):
+                for resolver, name in _ASKED_FOR.findall(OmegaConf.to_yaml(content)):
+                    asked[resolver].add(name.partition(".")[0])
+        return asked
 
 
+@cache
 def _types() -> dict[str, Any]:
     """Return the class of every parameter that a node of any pipeline asks for, by name."""
     package = importlib.import_module(f"{PACKAGE_NAME or 'soundx'}.pipelines")
@@ -147,7 +152,7 @@ def _types() -> dict[str, Any]:
 
 def _known_parameters(conf: _Conf, types: Mapping[str, Any]) -> dict[str, Known]:
     known: dict[str, Known] = {}
-    for base in conf.base["parameters"].values():
+    for base in conf.base("parameters").values():
         for name, value in base.items():
             known[str(name)] = None if isinstance(value, DictConfig) else {}
     for name, kind in types.items():
@@ -167,21 +172,24 @@ def _names_in(kind: Any) -> Known:
 
 
 def _known_settings(conf: _Conf) -> dict[str, Known]:
-    """Return the settings of ``conf/base``, and others that some catalog asks for."""
-    known: dict[str, Known] = dict.fromkeys(conf.asked["globals"] | conf.asked["runtime_params"])
-    known |= {name: {} for name in Settings.model_fields}
-    for base in conf.base["globals"].values():
+    known: dict[str, Known] = {name: {} for name in Settings.model_fields}
+    for base in conf.base("globals").values():
         for name, value in base.items():
             below = value if isinstance(value, DictConfig) else ()
             known[str(name)] = {str(key): {} for key in below}
     return known
 
 
-def _check_names(given: Mapping[str, Any], known: Mapping[str, Known], place: str) -> None:
+def _check_names(
+    given: Mapping[str, Any], known: Mapping[str, Known], conf: _Conf, place: str
+) -> None:
     every = list(_dotted(known))
     for name in _unknown(given, known):
         if name in every:  # it is known, but nothing is below it
             raise SoundxError(f"{place}: '{name}' is one value, not a group of them.")
+        top = name.partition(".")[0]
+        if top not in known and any(top in asked for asked in conf.asked.values()):
+            continue  # somebody's own setting
         raise SoundxError(f"{place}: there is no parameter '{name}'. {_nearest(name, every)}")
 
 
@@ -217,7 +225,7 @@ def _dotted(known: Mapping[str, Known], prefix: str = "") -> Iterator[str]:
 
 def _nearest(name: str, every: list[str]) -> str:
     last = name.rpartition(".")[2]
-    same = [known for known in every if known.rpartition(".")[2] == last]
+    same = sorted(known for known in every if known.rpartition(".")[2] == last)
     near = same[:_MANY] or difflib.get_close_matches(name, every, n=1)
     if not near:
         by_last = {known.rpartition(".")[2]: known for known in reversed(every)}
@@ -231,7 +239,7 @@ def _check_values(values: Mapping[str, Any], conf: _Conf, types: Mapping[str, An
     for name, kind in types.items():
         if name in values and kind is not None:
             _checked(kind, values[name], name)
-    for base in conf.base["parameters"].values():
+    for base in conf.base("parameters").values():
         for name, value in base.items():
             # any word but the empty one would be true
             if isinstance(value, bool) and not isinstance(values[str(name)], bool):
