@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from tests.clips.test_listing import STRANGE, strange_files
 from tests.conftest import ROOT, command
 
 LABELS = ("cat", "dog")
@@ -319,101 +319,12 @@ def test_ctrl_c_is_noted_and_told(world):
     assert noted["state"] == "interrupted"
 
 
-def strange_files(world: World) -> None:
-    os.mkfifo(world.clips / "cat/pipe.wav")
-    with socket.socket(socket.AF_UNIX) as listening:
-        here = Path.cwd()
-        os.chdir(world.clips)  # the path of a socket is short
-        listening.bind("cat/socket.wav")
-        os.chdir(here)
-    (world.clips / "cat/link.wav").symlink_to("nowhere")
-    (world.clips / "wolf").symlink_to("dog")
-    os.rename(world.clips / "cat/0.wav", os.fsencode(world.clips) + b"/cat/\xe9.wav")
-
-
-STRANGE = {
-    "cat/pipe.wav": "a pipe, not a file",
-    "cat/socket.wav": "a socket, not a file",
-    "cat/link.wav": "a link to nothing: No such file or directory",
-    "wolf": "a link to a folder, which is not followed: put the folder itself there",
-    "cat/\\xe9.wav": "its name is not UTF-8 text: rename it",
-}
-
-
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_what_is_no_file_is_rejected_by_name_and_nothing_waits_for_it(world, by_hand):
-    strange_files(world)
-    if by_hand:
-        world.data.mkdir()
-        world.clips.rename(world.data / "01_raw")
-    done = command(
-        "run", "--pipelines=ingestion", *(["--params=source="] * by_hand), project=world.folder
-    )
+def test_what_is_no_file_is_rejected_by_name_and_nothing_waits_for_it(world):
+    strange_files(world.clips)
+    done = world.run(INGEST)
     assert done.exit_code == 0, done.stderr
     assert world.rejected() == STRANGE
     assert world.labels() == {"cat": EACH - 1, "dog": EACH}
-
-
-RIGHT = [
-    ("semicolons", "filename;label\ncat/0.wav;bird\n"),
-    ("tabs", "filename\tlabel\ncat/0.wav\tbird\n"),
-    ("of a spreadsheet", "filename\tlabel\ncat/0.wav\tbird\n".encode("utf-16")),
-    ("a comma at the end", "filename,label,\ncat/0.wav,bird,\n"),
-    ("backslashes", "filename,label\ncat\\0.wav,bird\n"),
-    ("whole paths", "filename,label\n{clips}/cat/0.wav,bird\n"),
-]
-
-
-@pytest.mark.parametrize(("name", "content"), RIGHT, ids=[name for name, _ in RIGHT])
-def test_metadata_is_read_as_it_is_meant(world, name, content):
-    if isinstance(content, str):
-        content = content.format(clips=world.clips)
-    metadata(content)(world)
-    assert world.run(INGEST).exit_code == 0
-    assert world.labels() == {"cat": EACH - 1, "dog": EACH, "bird": 1}
-
-
-def test_folders_named_like_sides_of_a_split_are_no_labels(world, caplog):
-    for side in ("train", "test"):
-        for label in LABELS:
-            world.add(f"{side}/{label}/{side}.wav")
-    world.write("clips/train/notes.txt", "how it was recorded")
-    world.keep("train", "test")
-    assert world.run(INGEST).exit_code == 0
-    assert world.labels() == {"cat": 2, "dog": 2}
-    assert "test, train: folders named like sides of a split" in caplog.text
-
-
-def test_a_folder_named_like_a_side_beside_labels_is_told_of(world, caplog):
-    world.add("train/cow/1.wav")
-    world.add("Cat/1.wav")
-    assert world.run(INGEST).exit_code == 0
-    assert world.labels() == {"cat": EACH, "dog": EACH, "train": 1, "Cat": 1}
-    assert "'train' is taken for a label" in caplog.text
-    assert "The labels 'Cat' and 'cat' differ in case" in caplog.text
-
-
-def test_hidden_files_are_counted(world, caplog):
-    caplog.set_level("INFO")
-    world.add(".git/x.wav")
-    world.add("cat/.y.wav")
-    assert world.run(INGEST).exit_code == 0
-    assert world.labels() == {"cat": EACH, "dog": EACH}
-    assert "2 files of" in caplog.text
-    assert "'.git/x.wav', are hidden" in caplog.text
-
-
-def test_unusable_folds_and_names_are_reasons_of_one_clip(world):
-    rows = ["inf", "2.7", "one", "1e400"]
-    lines = [f"cat/{n}.wav,,,{fold}" for n, fold in enumerate(rows)]
-    lines += [f"dog/0.wav,dog,{'x' * 250},", "dog/1.wav,,,3.0"]
-    metadata("filename,label,category,fold\n" + "\n".join(lines))(world)
-    assert world.run(INGEST).exit_code == 0
-    rejected = world.rejected()
-    for number, fold in enumerate(rows):
-        assert f"{fold!r}, is not a whole number" in rejected[f"cat/{number}.wav"]
-    assert "longer than 200 bytes" in rejected["dog/0.wav"]
-    assert world.labels() == {"dog": EACH - 1}
 
 
 def test_places_are_meant_from_the_project_and_from_home(world, monkeypatch, tmp_path):
