@@ -19,6 +19,7 @@ import pandas as pd
 
 from soundx.classifier.bundle import MODEL_CARD, Classifier
 from soundx.errors import SoundxError
+from soundx.storage.csv import read_csv
 from soundx.storage.folder import Folder
 
 
@@ -88,7 +89,7 @@ class ModelVersion:
     @cached_property
     def per_class(self) -> pd.DataFrame:
         """Its ``per_class_metrics.csv``."""
-        return pd.read_csv(io.BytesIO(self.folder.read("per_class_metrics.csv")))
+        return read_csv(self.folder.read("per_class_metrics.csv"))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -98,14 +99,14 @@ class ModelVersion:
     @cached_property
     def confusion(self) -> pd.DataFrame:
         """Its ``confusion_matrix.csv``."""
-        return pd.read_csv(io.BytesIO(self.folder.read("confusion_matrix.csv")), index_col=0)
+        return read_csv(self.folder.read("confusion_matrix.csv"), index_col=0)
 
     @cached_property
     def reliability(self) -> pd.DataFrame | None:
         """Its ``reliability.csv``; None of models evaluated before there was one."""
         if not self.folder.exists("reliability.csv"):
             return None
-        return pd.read_csv(io.BytesIO(self.folder.read("reliability.csv")))
+        return read_csv(self.folder.read("reliability.csv"))
 
 
 class ModelVersions(Mapping[str, ModelVersion]):

@@ -47,7 +47,7 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         name: ``yamnet``, ``logmel``, ``auto``, or the dotted path of a class.
         yamnet_handle: TF-Hub handle, SavedModel folder, or URL of YAMNet.
         level_dbfs: RMS level to bring clips to first, or None.
-        networks: The folder of networks made for this project: ``{url: ...}``, and perhaps the
+        networks: The folder of networks made for this project: ``{path: ...}``, and perhaps the
             ``storage_options`` of its filesystem.
         metadata: For Kedro-Viz.
     """
@@ -65,7 +65,7 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         self._settings = EmbedderSettings(
             level_dbfs=level_dbfs,
             yamnet_handle=yamnet_handle or "",
-            networks=Folder(**networks) if networks else None,
+            networks=_folder(**networks) if networks else None,
         )
         self._embedder: Embedder | None = None
         self.metadata = metadata
@@ -89,6 +89,10 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
             "yamnet_handle": self._settings.yamnet_handle,
             "level_dbfs": self._settings.level_dbfs,
         }
+
+
+def _folder(path: str, storage_options: dict[str, Any] | None = None) -> Folder:
+    return Folder(path, storage_options)
 
 
 class NetworksDataset(FolderDataset[Network, Folder]):

@@ -19,6 +19,7 @@ from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table, without_marks
 from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, with_checksum, without_checksum
+from soundx.storage.csv import read_csv
 from soundx.storage.folder import whole_file
 from soundx.storage.names import file_names
 
@@ -82,7 +83,10 @@ class ParquetDataset(WholeWrites, _ParquetDataset):
 
 
 class CSVDataset(WholeWrites, _CSVDataset):
-    """A table in a CSV file."""
+    """A table in a CSV file; names in it, such as labels, are text whatever they look like."""
+
+    def load(self) -> pd.DataFrame:
+        return read_csv(self.read_bytes(), **self._load_args)
 
     def preview(self, nrows: int = 100) -> TablePreview:
         """Show Kedro-Viz the first rows."""

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from soundx.audio import Float32
+from soundx.options import Options, Seed
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _ANCHORS = 4
 _FEW = 4  # fewer clips have no neighbourhoods to keep
 
 
-class MapOptions(BaseModel):
+class MapOptions(Options):
     """How the map is drawn.
 
     Attributes:
@@ -38,11 +39,9 @@ class MapOptions(BaseModel):
         seed: Another seed is another layout.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     max_clips: int = Field(2000, gt=1)
     neighbours: int = Field(8, gt=0)
-    seed: int = 7
+    seed: Seed = 7
 
 
 def clips_on_map(clip_ids: Iterable[str], options: MapOptions) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,25 @@ from omegaconf.resolvers import oc
 
 from soundx.storage.s3 import use_settings
 
+
+def place(value: object) -> str | None:
+    """Return a path or URL as it is meant: ``~`` is somebody's home, empty is nowhere.
+
+    A relative path is left as it is: in the catalog it is meant from the project's folder,
+    wherever it was given.
+
+    >>> place(""), place("data"), place("s3://bucket")
+    (None, 'data', 's3://bucket')
+    """
+    text = "" if value is None else str(value).strip()
+    return (text if "://" in text else os.path.expanduser(text)) or None
+
+
 LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     # SOUNDX_YAMNET is read in the catalog
-    "custom_resolvers": {"oc.env": oc.env},
+    "custom_resolvers": {"oc.env": oc.env, "place": place},
 }
 """How ``conf/`` is read, in a run and outside of one."""
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from soundx.datasets.where import where
 from soundx.labels import BACKGROUND
 from soundx.progress import counted, tell_progress
 from soundx.running.catalog import read_s3_settings
+from soundx.running.given import check_given
 from soundx.running.messages import next_steps
 
 if TYPE_CHECKING:
@@ -40,6 +42,15 @@ class S3Hooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read ``.env``, the settings in ``globals.yml`` and the keys in ``credentials.yml``."""
         read_s3_settings(context.config_loader, context.project_path)
+
+
+class GivenHooks:
+    """Stop a run that was given a parameter nobody knows, or a value that cannot be."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Hold what the run was given against what is known."""
+        check_given(context.config_loader, context.project_path)
 
 
 class LockHooks:
@@ -112,9 +123,18 @@ class ProgressHooks:
 class SummaryHooks:
     """Note every run, and print what one that evaluated a model came to."""
 
+    _under_way: Callable[[], None] | None = None
+    """Notes that the run of this process was interrupted; None where none is under way."""
+
     def __init__(self) -> None:
         self._begun = datetime.now(UTC)
         self._is_dry = False
+
+    @classmethod
+    def note_interruption(cls) -> None:
+        """Note that somebody stopped the run: Kedro tells hooks of exceptions, not of that."""
+        if cls._under_way is not None:
+            cls._under_way()
 
     @hook_impl
     def before_pipeline_run(
@@ -124,6 +144,7 @@ class SummaryHooks:
         self._begun = datetime.now(UTC)
         self._is_dry = _is_dry(pipeline, catalog)
         self._note(run_params, catalog, "running")
+        SummaryHooks._under_way = partial(self._note, run_params, catalog, "interrupted")
 
     @hook_impl
     def on_pipeline_error(
@@ -135,6 +156,7 @@ class SummaryHooks:
     def _note(
         self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any], state: str
     ) -> None:
+        SummaryHooks._under_way = None
         if self._is_dry:
             return
         seconds = (datetime.now(UTC) - self._begun).total_seconds()

@@ -25,6 +25,7 @@ from soundx.modelling.splitting import (
     FIELD,
     SplitOptions,
     assign_splits,
+    check_labels,
     check_splits,
     class_weights,
 )
@@ -105,6 +106,7 @@ def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFra
         SoundxError: The labels cannot be learnt, or a head would have no clips to learn from or
             to stop by: known here, before hours of embedding.
     """
+    check_labels(clip_manifest)
     table = assign_splits(clip_manifest, splits)
     clips = clip_manifest[["clip_id", "label", "category"]].merge(
         table[["clip_id", "split"]], on="clip_id", validate="one_to_one"
