@@ -23,7 +23,7 @@ PACKAGE = ROOT / "src" / "soundx"
 
 # each knows what stands before it, and nothing else
 ORDER = (
-    "errors", "parallel", "labels",
+    "errors", "markup", "parallel", "labels",
     "audio", "storage",
     "progress",
     "clips", "embedders", "embeddings", "metrics", "modelling", "classifier", "listening",

@@ -15,8 +15,9 @@ from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.text import TextDataset as _TextDataset
 
 from soundx.datasets.folder import FolderDataset
-from soundx.datasets.previews import preview_table, without_marks
+from soundx.datasets.previews import preview_table
 from soundx.errors import Remedy, SoundxError
+from soundx.markup import preview_markdown
 from soundx.storage.folder import whole_file
 
 
@@ -86,7 +87,7 @@ class TextDataset(WholeWrites, _TextDataset):
 
     def preview(self) -> HTMLPreview:
         """Show Kedro-Viz the text, which it reads as Markdown."""
-        return HTMLPreview(without_marks(self.load()))
+        return HTMLPreview(preview_markdown(self.load()))
 
 
 class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):
