@@ -24,11 +24,8 @@ LABELS = [
     "![i](http:&sol;&sol;elsewhere.invalid&sol;i.png) **b** `c` $a_{$",
     f"[j](javascript:{STRIKE})_<svg onload={STRIKE}>",
 ]
-FILE = f"<b onclick={STRIKE}>[f](g\" onmouseover=\"{STRIKE}\" h=\") {{}}.wav"
-DATASETS = [
-    "raw_clips", "clip_manifest", "rejected_clips", "splits", "model_card", "per_class_metrics",
-    "confusion_matrix_plot", "test_predictions", "metrics", "suspect_labels",
-]  # fmt: skip
+FILE = f'<b onclick={STRIKE}>[f](g" onmouseover="{STRIKE}" h=") {{}}.wav'
+DATASETS = ["raw_clips", "clip_manifest", "model_card", "confusion_matrix_plot"]
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +73,9 @@ class Watched:
         self.asked: list[str] = []
         self.dialogs: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+        self.page.on(
+            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
+        )
 
     def expect_unharmed(self) -> None:
         assert self.dialogs == []
@@ -131,7 +130,6 @@ def hostile_viewer(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_the_viewer_shows_hostile_names_as_they_are(hostile_viewer, browser, path):
     watched = Watched(browser, hostile_viewer)
     watched.page.add_init_script(LISTEN)
-    watched.url = hostile_viewer.removeprefix("http")  # and its WebSocket
     page = watched.page
     page.goto(f"{hostile_viewer}/{path}")
     settle(page)
@@ -142,7 +140,6 @@ def test_the_viewer_shows_hostile_names_as_they_are(hostile_viewer, browser, pat
         touch_everything(page, body)
         assert body.locator("[onmouseover], [onerror], [onload], [onclick]").count() == 0
     expect_no_exception(page)
-    watched.asked = [url.partition(":")[0].removeprefix("http") + url[url.find(":"):] for url in watched.asked]
     watched.expect_unharmed()
     page.close()
 

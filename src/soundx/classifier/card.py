@@ -89,7 +89,12 @@ def model_card(
     if per_class is not None:
         lines += _by_label(per_class)
     if metrics and metrics.get("warnings"):
-        lines += ["## What to doubt", "", *(f"- {card_text(doubt)}" for doubt in metrics["warnings"]), ""]
+        lines += [
+            "## What to doubt",
+            "",
+            *(f"- {card_text(doubt)}" for doubt in metrics["warnings"]),
+            "",
+        ]
     lines += _limits(heads)
     lines += _reproduce(heads)
     return "\n".join(lines)

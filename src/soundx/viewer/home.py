@@ -98,7 +98,7 @@ def _last_run(project: Project) -> None:
     begun = datetime.fromisoformat(run["begun"])
     ago = (datetime.now(UTC) - begun).total_seconds()
     words = {"running": "has not ended", "failed": "failed", "finished": "finished"}
-    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), words.get(run["state"], run["state"]))
+    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), escaped(words.get(run["state"], run["state"])))
     if run["state"] != "running":
         st.write(f"It took {duration(run['seconds'])} and began {duration(ago)} ago.")
     st.caption("Pipelines: " + escaped(", ".join(run["pipelines"])))

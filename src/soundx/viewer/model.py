@@ -188,7 +188,9 @@ def _show(classifier: Classifier, waveform: Float32 | None) -> None:
             st.caption(f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it.")
     with right:
         answer, probability = classifier.answer_to(probabilities)
-        st.metric("Answer", answer, f"{probability:.1%}", delta_color="off", delta_arrow="off")
+        st.metric(
+            "Answer", escaped(answer), f"{probability:.1%}", delta_color="off", delta_arrow="off"
+        )
         if answer != classifier.labels[best[0]]:
             st.caption(
                 f"The most probable label, {escaped(classifier.labels[best[0]])}, is not sure "
