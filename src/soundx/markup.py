@@ -22,7 +22,7 @@ _LOOK_ALIKE = str.maketrans(
 )
 
 
-def markdown(text: object) -> str:
+def escaped(text: object) -> str:
     """Return text such that Streamlit's Markdown shows it as it is, over several lines too."""
     return _escaped(str(text), _MARKDOWN).replace("\n", "  \n")
 
@@ -47,7 +47,7 @@ def preview_name(text: object) -> str:
 
 
 def preview_markdown(text: str) -> str:
-    """Return a Markdown file of ours for such a page: its headings and tables, no HTML, no links."""
+    """Return a Markdown file of ours for such a page: its headings, tables, no link."""
     plain = html.unescape(re.sub(rf"\\([{_PUNCTUATION}])", r"\1", text))
     plain = re.sub(r"(?<=\w)_(?=\w)", "\N{MODIFIER LETTER LOW MACRON}", plain)
     return _unlinked(html.escape(plain))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from tests.browser.conftest import make_project, serve
 from tests.browser.helpers import LISTEN, expect_no_exception, served, settle
@@ -19,7 +19,7 @@ from tests.conftest import ROOT, run_kedro
 
 STRIKE = "window.struck=1"
 LABELS = [
-    f'[x](y" onmouseover="{STRIKE}" onfocus="{STRIKE}" autofocus style="position:fixed;inset:0" z=")',
+    f'[x](y" onmouseover="{STRIKE}" onfocus="{STRIKE}" autofocus style="inset:0" z=")',
     f"<img src=x onerror={STRIKE}>",
     "![i](http:&sol;&sol;elsewhere.invalid&sol;i.png) **b** `c` $a_{$",
     f"[j](javascript:{STRIKE})_<svg onload={STRIKE}>",
@@ -73,9 +73,11 @@ class Watched:
         self.asked: list[str] = []
         self.dialogs: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on(
-            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
-        )
+        self.page.on("dialog", self._dismiss)
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
     def expect_unharmed(self) -> None:
         assert self.dialogs == []

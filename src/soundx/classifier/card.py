@@ -89,12 +89,8 @@ def model_card(
     if per_class is not None:
         lines += _by_label(per_class)
     if metrics and metrics.get("warnings"):
-        lines += [
-            "## What to doubt",
-            "",
-            *(f"- {card_text(doubt)}" for doubt in metrics["warnings"]),
-            "",
-        ]
+        doubts = [f"- {card_text(doubt)}" for doubt in metrics["warnings"]]
+        lines += ["## What to doubt", "", *doubts, ""]
     lines += _limits(heads)
     lines += _reproduce(heads)
     return "\n".join(lines)
@@ -111,8 +107,8 @@ def _what_it_does(heads: TrainedHeads, tflite_difference: float | None) -> list[
         f"{counted(len(heads.tree.labels), 'label')} out: P(label) = P(category) x "
         "P(label | category).",
         "",
-        f"- Embedder: **{card_text(embedder.name)}** (`{embedder.fingerprint}`), {embedder.dim} numbers every "
-        f"{embedder.hop_s} s, made of {parts}",
+        f"- Embedder: **{card_text(embedder.name)}** (`{embedder.fingerprint}`), "
+        f"{embedder.dim} numbers every {embedder.hop_s} s, made of {parts}",
         f"- Head: {heads.training.get('head', 'seed')}",
         f"- Labels: {_some(heads.tree.labels)}",
     ]

@@ -93,9 +93,10 @@ def confusion_picture(confusion: pd.DataFrame) -> Any:
             axes.text(column, row, count, ha="center", va="center", color=color, size=8)
     ticks = np.arange(n)
     names = [one_line(label) for label in confusion.index]
-    plain = {"size": 8, "parse_math": False}  # a dollar in a name begins no formula
-    axes.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", **plain)
-    axes.set_yticks(ticks, names, **plain)
+    axes.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", size=8)
+    axes.set_yticks(ticks, names, size=8)
+    for name in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        name.set_parse_math(False)  # a dollar begins no formula
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
     axes.set_title(f"{np.trace(counts)} of {counts.sum()} test clips right", loc="left")

@@ -77,13 +77,13 @@ def _guard_server() -> None:
         # its reloading is a script in the page
         policy = _policy(**({"script-src": "'unsafe-inline'"} if autoreload else {}))
 
-        @app.middleware("http")
         async def add_policy(request: Any, call_next: Any) -> Any:
             answer = await call_next(request)
             answer.headers["Content-Security-Policy"] = f"{policy}; frame-ancestors 'none'"
             answer.headers["X-Content-Type-Options"] = "nosniff"
             return answer
 
+        app.middleware("http")(add_policy)
         more = [name.strip() for name in os.environ.get(HOSTS, "").split(",") if name.strip()]
         app.add_middleware(
             TrustedHostMiddleware,

@@ -8,8 +8,9 @@ import streamlit as st
 
 from soundx.errors import Remedy
 from soundx.labels import BACKGROUND
+from soundx.markup import escaped
 from soundx.running.messages import run_command
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.words import cross_validated, duration
 
 WAYS_TO_BEGIN = (

@@ -18,8 +18,9 @@ from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_start
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
 from soundx.labels import BACKGROUND, GENERAL, shown_label
+from soundx.markup import escaped
 from soundx.progress import counted
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share
 
@@ -189,7 +190,11 @@ def _show(classifier: Classifier, waveform: Float32 | None) -> None:
     with right:
         answer, probability = classifier.answer_to(probabilities)
         st.metric(
-            "Answer", escaped(answer), f"{probability:.1%}", delta_color="off", delta_arrow="off"
+            "Answer",
+            escaped(answer),  # its value is Markdown, too
+            f"{probability:.1%}",
+            delta_color="off",
+            delta_arrow="off",
         )
         if answer != classifier.labels[best[0]]:
             st.caption(

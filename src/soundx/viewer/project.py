@@ -13,7 +13,7 @@ from kedro.io import DataCatalog
 
 from soundx.datasets.where import where
 from soundx.errors import Remedy
-from soundx.markup import markdown as escaped
+from soundx.markup import escaped
 from soundx.running.catalog import open_catalog
 from soundx.running.messages import command, message_for_people
 
