@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kedro.framework.hooks import hook_impl
-
 HOSTS = "SOUNDX_VIZ_HOSTS"
 """The variable with further names that Kedro-Viz is served under, separated by commas."""
 
@@ -37,16 +35,6 @@ POLICY = {
 _FOREIGN_LINK = re.compile(r"<link\b[^>]*https?://[^>]*>\s*")
 
 
-class VizHooks:
-    """Guard the server of ``kedro viz run``, which reads the project before it serves it."""
-
-    @hook_impl
-    def after_context_created(self) -> None:
-        """Where Kedro-Viz's server is what reads the project, guard it."""
-        if "kedro_viz.server" in sys.modules:
-            _guard_server()
-
-
 def guard_site(folder: Path) -> None:
     """Write the policy into the pages of a static site, and take links to other hosts out."""
     tag = f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">'
@@ -57,12 +45,13 @@ def guard_site(folder: Path) -> None:
             page.write_text(text.replace("<head>", f"<head>{tag}", 1), encoding="utf-8")
 
 
-def _policy(**more: str) -> str:
-    rules = {name: f"{value} {more.get(name, '')}".strip() for name, value in POLICY.items()}
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
+def guard_server() -> None:
+    """Guard the server of ``kedro viz run``, where this process is one.
 
-
-def _guard_server() -> None:
+    It reads the project's settings, with hooks or without, before it makes its application.
+    """
+    if "kedro_viz.server" not in sys.modules:
+        return
     from kedro_viz.api import apps
 
     create = apps.create_api_app_from_project
@@ -93,3 +82,8 @@ def _guard_server() -> None:
         return app
 
     apps.create_api_app_from_project = guarded
+
+
+def _policy(**more: str) -> str:
+    rules = {name: f"{value} {more.get(name, '')}".strip() for name, value in POLICY.items()}
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
