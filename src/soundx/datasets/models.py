@@ -166,14 +166,14 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
             for name, file in index["models"].items():
                 path = Path(folder) / "head.keras"
                 path.write_bytes(files[file])
-                models[name] = keras.models.load_model(path)
+                models[name] = keras.models.load_model(path, safe_mode=True)
         return TrainedHeads(
             tree=tree,
             models=models,
             embedder=EmbedderInfo.from_dict(index["embedder"]),
             histories={head: History(**h) for head, h in index["histories"].items()},
             training=index["training"],
-            seen_clips=np.load(io.BytesIO(files[self._SEEN])),
+            seen_clips=np.load(io.BytesIO(files[self._SEEN]), allow_pickle=False),
             clips_per_split=index["clips_per_split"],
             background=index["background"],
             thresholds=index["thresholds"],

@@ -16,8 +16,9 @@ from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.text import TextDataset as _TextDataset
 
 from soundx.datasets.folder import FolderDataset
-from soundx.datasets.previews import preview_table, without_marks
+from soundx.datasets.previews import preview_table
 from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.markup import preview_markdown
 from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, with_checksum, without_checksum
 from soundx.storage.csv import read_csv
 from soundx.storage.folder import whole_file
@@ -126,7 +127,7 @@ class TextDataset(WholeWrites, _TextDataset):
 
     def preview(self) -> HTMLPreview:
         """Show Kedro-Viz the text, which it reads as Markdown."""
-        return HTMLPreview(without_marks(self.load()))
+        return HTMLPreview(preview_markdown(self.load()))
 
 
 class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kedro.framework.context.context import _convert_paths_to_absolute_posix
 from kedro.io import DataCatalog
 from omegaconf.resolvers import oc
 
-from soundx.storage.s3 import use_settings
+from soundx.storage.s3 import check_address, use_settings
 
 
 def place(value: object) -> str | None:
@@ -70,9 +71,27 @@ def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
 
 
 def read_s3_settings(loader: AbstractConfigLoader, project: Path) -> None:
-    """Read ``.env``, then ``s3`` of ``globals.yml`` and of ``credentials.yml``."""
+    """Read ``.env``, then ``s3`` of ``globals.yml`` and of ``credentials.yml``.
+
+    Raises:
+        SoundxError: A key stands in an address, where it would be written into logs.
+    """
     load_dotenv(project / ".env")
+    # before anything is made of them: what is made describes itself in every error
+    given = {**loader["globals"], **(loader.runtime_params or {})}
+    for address in _texts([given, os.environ.get("SOUNDX_YAMNET", "")]):
+        check_address(address)
     use_settings(loader["globals"].get("s3"), _credentials(loader).get("s3"))
+
+
+def _texts(given: Any) -> Iterator[str]:
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, Mapping):
+        yield from _texts(list(given.values()))
+    elif isinstance(given, list | tuple):
+        for one in given:
+            yield from _texts(one)
 
 
 def _credentials(loader: AbstractConfigLoader) -> dict[str, Any]:

@@ -25,7 +25,9 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from soundx.errors import SoundxError
 from soundx.storage.checksum import parse_json, with_checksum
+from soundx.storage.s3 import check_address
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Folder:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        check_address(url)
         options = dict(storage_options or {})
         self.fs, self.root = fsspec.core.url_to_fs(url, **options)
         self.is_local = isinstance(self.fs, LocalFileSystem)
@@ -68,7 +71,13 @@ class Folder:
         return inner
 
     def path(self, name: str = "") -> str:
-        """Return the full path of something in the folder, without its protocol."""
+        """Return the full path of something in the folder, without its protocol.
+
+        Raises:
+            SoundxError: The name leads out of the folder.
+        """
+        if name.startswith("/") or ".." in name.split("/"):
+            raise SoundxError(f"The name {name!r} leads out of {self}.")
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
     def exists(self, name: str = "") -> bool:
@@ -226,6 +235,8 @@ def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     new, old = (folder.with_name(f".{folder.name}-{which}-{tag}") for which in ("new", "old"))
     try:
         for name, content in files.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise SoundxError(f"The name {name!r} leads out of {folder}.")
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -8,8 +8,9 @@ import streamlit as st
 
 from soundx.errors import Remedy
 from soundx.labels import BACKGROUND
+from soundx.markup import escaped
 from soundx.running.messages import run_command
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.words import cross_validated, duration
 
 WAYS_TO_BEGIN = (
@@ -103,7 +104,7 @@ def _last_run(project: Project) -> None:
         "interrupted": "was stopped",
         "finished": "finished",
     }
-    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), words.get(run["state"], run["state"]))
+    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), escaped(words.get(run["state"], run["state"])))
     if run["state"] != "running":
         st.write(f"It took {duration(run['seconds'])} and began {duration(ago)} ago.")
     st.caption("Pipelines: " + escaped(", ".join(run["pipelines"])))
