@@ -165,7 +165,9 @@ def test_its_steps_are_these():
     [
         (
             lambda t: t.assign(
-                category=t["category"].where(t["label"].duplicated(keep="last") | (t["label"] != "B"), "C")
+                category=t["category"].where(
+                    t["label"].duplicated(keep="last") | (t["label"] != "B"), "C"
+                )
             ),
             "two categories",
         ),
