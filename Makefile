@@ -12,8 +12,9 @@ export DO_NOT_TRACK := 1
 # Material's advertisement for its successor
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup run test test-all test-browser test-package train eval sync publish releases rollback \
-  s3 bench bench-s3 bench-heads soak viz viz-build app notebook docs docs-serve package lint format hooks lock clean
+.PHONY: help setup run test test-all test-browser test-package crash fuzz train eval sync publish releases \
+  rollback s3 bench bench-s3 bench-heads soak viz viz-build app notebook docs docs-serve package lint format \
+  hooks lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +39,9 @@ test-all: $(STAMP)  ## run the slow ones as well, and tell the coverage
 test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 for docs/images)
 	bash scripts/browser.sh
 	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+crash: $(STAMP)  ## kill runs at random moments, fill disks, turn back clocks (KILLS=50 a pipeline)
+	SOUNDX_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest tests/crash -s $(ARGS)
 
 test-package: $(STAMP)  ## wheel, conf archive, MLflow and make run, in environments of their own
 	$(BIN)/python -m pytest tests/packaging $(ARGS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -8,9 +9,18 @@ from kedro.io import DatasetError
 
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.versions import Evaluation
-from soundx.datasets.models import ClassifierDataset, ModelCardDataset, ModelVersionsDataset
+from soundx.datasets.models import (
+    ClassifierDataset,
+    KerasHeadsDataset,
+    ModelCardDataset,
+    ModelVersionsDataset,
+)
+from soundx.embedders import EmbedderInfo
+from soundx.labels import LabelTree
 from soundx.pipelines.training import create_pipeline
+from soundx.running.messages import message_for_people
 from tests.conftest import every_byte
+from tests.pipelines.runs import heads_that_repeat
 
 
 def make_classifier(version):
@@ -72,3 +82,55 @@ def test_a_card_is_of_a_classifier_that_is_there(tmp_path):
     assert newest.load().files["model_card.md"] == b"with figures"
     newest.save(make_classifier("v2"))  # not evaluated: it does not keep the figures of another
     assert card.load() == "the card of v2"
+
+
+@pytest.fixture
+def saved_heads(tmp_path):
+    heads = heads_that_repeat(
+        EmbedderInfo("test", "test-1", 2, 0.96, 0.48), LabelTree.build([("a", "a"), ("b", "b")])
+    )
+    dataset = KerasHeadsDataset(path=str(tmp_path / "heads"))
+    dataset.save(heads)
+    return dataset
+
+
+@pytest.mark.parametrize("name", ["heads.json", "general.keras", "seen_clips.npy"])
+@pytest.mark.parametrize("garble", [lambda c: c[:-9], lambda c: c[:50] + b"?" * 9 + c[59:], None])
+def test_broken_heads_are_named(saved_heads, tmp_path, name, garble):
+    path = tmp_path / "heads" / name
+    path.write_bytes(garble(path.read_bytes())) if garble else path.unlink()
+    with pytest.raises(DatasetError) as caught:
+        saved_heads.load()
+    said = message_for_people(caught.value)
+    assert "kedro run --pipelines=training" in said
+    assert garble is None or f"{path} is broken" in said
+
+
+def test_heads_of_version_0_1_are_read(saved_heads, tmp_path):
+    path = tmp_path / "heads/heads.json"
+    index = json.loads(path.read_text())
+    del index["checksum"], index["files"]
+    path.write_text(json.dumps({**index, "models": list(index["models"])}))
+    assert list(saved_heads.load().models) == ["general"]
+
+
+@pytest.mark.parametrize("name", ["soundx.tflite", "labels.json"])
+def test_a_broken_classifier_is_named(tmp_path, name):
+    dataset = ClassifierDataset(path=str(tmp_path))
+    dataset.save(make_classifier("v1").with_checksums())
+    assert dataset.load().version == "v1"
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content.replace(b"v1", b"v2"))
+    with pytest.raises(DatasetError) as caught:
+        dataset.load()
+    said = message_for_people(caught.value)
+    assert f"The classifier's {name} is broken" in said
+    assert "kedro run --pipelines=training" in said
+
+
+def test_a_version_comes_after_all_others_whatever_the_clock_says(saved_heads, tmp_path):
+    versions = tmp_path / "versions"
+    (versions / "2999-12-31T23.59.59.999Z").mkdir(parents=True)
+    candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"url": str(versions)})
+    candidate.save(dataclasses.replace(saved_heads.load(), version=""))
+    assert candidate.load().version == "3000-01-01T00.00.00.000Z"

@@ -158,3 +158,25 @@ def test_its_steps_are_these():
         "preprocessing.map_embeddings",
         "preprocessing.split_clips",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda t: t.assign(
+                category=t["category"].where(
+                    t["label"].duplicated(keep="last") | (t["label"] != "B"), "C"
+                )
+            ),
+            "two categories",
+        ),
+        (lambda t: t.assign(category=t["category"].replace({"A": "general"})), "may not be called"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_told_before_anything_is_embedded(
+    inputs, monkeypatch, change, said
+):
+    monkeypatch.setattr("soundx.pipelines.preprocessing.nodes.embed_missing", None)
+    with pytest.raises(SoundxError, match=said):
+        run(create_pipeline(), {**inputs, "clip_manifest": change(inputs["clip_manifest"])})

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from soundx.classifier.options import ExportOptions
+from soundx.datasets.models import ClassifierDataset, KerasHeadsDataset, ModelVersionsDataset
 from soundx.embedders.logmel import LogMelEmbedder
 from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import Remedy, SoundxError
@@ -15,6 +16,7 @@ from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.rejection import RejectionOptions
 from soundx.pipelines.training import create_pipeline, nodes
 from soundx.storage.folder import Folder
+from tests.conftest import every_byte
 from tests.pipelines.runs import run, steps
 
 LABELS = {"A_low": 200, "A_high": 3000, "B": 900}
@@ -144,3 +146,68 @@ def test_its_steps_are_these():
         "training.plot_training_curves",
         "training.train_heads",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda known: {"embedder": LogMelEmbedder(level_dbfs=-23)}, "level_dbfs=-23"),
+        (lambda known: {"waveforms": {}}, "clips have changed"),
+        (
+            lambda known: {"clip_manifest": known["clip_manifest"].assign(clip_id="another")},
+            "looked at again since",
+        ),
+    ],
+    ids=["another level", "a renamed folder", "other clips"],
+)
+def test_what_the_export_needs_is_asked_for_before_training(inputs, monkeypatch, change, said):
+    class Gone(dict):
+        def __missing__(self, path):
+            raise FileNotFoundError(2, "No such file", path)
+
+    changed = change(inputs)
+    if changed.get("waveforms") == {}:
+        changed["waveforms"] = Gone()
+    monkeypatch.setattr(nodes, "train_labels", None)
+    with pytest.raises(SoundxError, match=said):
+        run(create_pipeline(), {**inputs, **changed})
+
+
+@pytest.mark.slow
+def test_a_head_may_be_called_as_the_model_over_all_labels_is(inputs, tmp_path):
+    known = {"A": "labels", "B": "B"}
+    general = inputs["model_input"]["general"].replace({"category": known})
+    options = inputs["params:training"].model_copy(update={"head": "seed", "max_epochs": 2})
+    made = run(
+        create_pipeline(),
+        {
+            **inputs,
+            "model_input": {"general": general, "labels": inputs["model_input"]["A"]},
+            "candidate_heads": KerasHeadsDataset(path=str(tmp_path)),
+            "params:training": options,
+            "params:export": ExportOptions(heads=True),
+        },
+    )
+    assert list(made["heads"].models) == ["general", "labels"]
+    assert "soundx_model_labels.tflite" in made["classifier"].files
+
+
+def test_a_model_that_cannot_be_exported_leaves_the_old_one_as_it_was(inputs, tmp_path):
+    folders = {
+        "candidate_heads": KerasHeadsDataset(
+            path=str(tmp_path / "candidate"), versions={"url": str(tmp_path / "versions")}
+        ),
+        "heads": KerasHeadsDataset(path=str(tmp_path / "heads")),
+        "classifier": ClassifierDataset(path=str(tmp_path / "classifier")),
+        "trained_versions": ModelVersionsDataset(path=str(tmp_path / "versions")),
+    }
+    run(create_pipeline(), {**inputs, **folders})
+    version = folders["heads"].load().version
+    kept = {name: every_byte(tmp_path / name) for name in ("heads", "classifier", "versions")}
+    broken = inputs["params:training"].model_copy(
+        update={"head": "dense", "learning_rate": float("inf")}
+    )
+    with pytest.raises(SoundxError, match="the model before it stays"):
+        run(create_pipeline(), {**inputs, **folders, "params:training": broken})
+    assert {name: every_byte(tmp_path / name) for name in kept} == kept
+    assert folders["classifier"].load().version == version

@@ -7,12 +7,20 @@ from typing import Any
 
 from soundx.datasets.folder import FolderDataset
 from soundx.errors import SoundxError
-from soundx.storage.lock import take_lock
+from soundx.storage.lock import NAME, take_lock
 from soundx.storage.s3 import explained_errors
 
 
 class RunLockDataset(FolderDataset[Any, Callable[[str], Callable[[], None]]]):
-    """The lock on the folder of all data: loading gives what takes it."""
+    """The lock on the folder of all data: loading gives what takes it.
+
+    Args:
+        filepath: The lock's file, in that folder.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(path=filepath.removesuffix(f"/{NAME}"), metadata=metadata)
 
     def load(self) -> Callable[[str], Callable[[], None]]:
         return self._take
