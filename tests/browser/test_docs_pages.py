@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,21 @@ def test_pages_need_no_other_host_and_fit_a_phone(browser: Browser, site: Path, 
     page.close()
     assert [address for address in asked if not address.startswith(url)] == []
     assert wrong == []
+
+
+def test_pages_name_nothing_of_another_host_to_load(site: Path):
+    """Icons too, which a browser without a window does not fetch."""
+    foreign = re.compile(
+        r"<(?:link|script|img|iframe|use)\b[^>]*?(?:href|src)=[\"']?((?:https?:)?//[^\"' >]+)"
+        r"|url\([\"']?((?:https?:)?//[^)]+)|@import\s+[\"']?((?:https?:)?//\S+)"
+    )
+    found = [
+        (path.name, hit.group(0))
+        for path in site.rglob("*")
+        if path.suffix in (".html", ".css", ".svg")
+        for hit in foreign.finditer(path.read_text(errors="replace"))
+    ]
+    assert found == []
 
 
 def test_the_search_finds_a_parameter(browser: Browser, url: str):

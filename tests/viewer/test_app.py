@@ -17,6 +17,7 @@ from soundx.markup import escaped
 from soundx.running.catalog import open_catalog, read_parameters
 from soundx.viewer import model
 from soundx.viewer.model import mix, timeline
+from soundx.viewer.project import Project
 from tests.conftest import ROOT
 from tests.viewer.conftest import open_page
 
@@ -382,3 +383,21 @@ def test_many_sessions_open_catalogs_and_parameters_at_once():
         parameters = pool.map(lambda _: read_parameters(ROOT, "demo"), range(20))
         assert all("clip_manifest" in catalog for catalog in catalogs)
         assert all("training" in every for every in parameters)
+
+
+def test_many_sessions_ask_for_the_same_dataset_at_once(demo, project_at):
+    """They share a catalog, which makes a dataset when it is first asked for."""
+    root = project_at(demo)
+    names = ("clip_manifest", "splits", "raw_clips", "metrics", "classifier", "last_run")
+    for _ in range(5):
+        shared = Project(root, None)
+        shared.catalog = open_catalog(root)  # a new one, where nothing was made yet
+        start = threading.Barrier(8)
+
+        def ask(shared=shared, start=start):
+            start.wait()
+            return [shared.has(name) for name in names]
+
+        with ThreadPoolExecutor(8) as threads:
+            found = [threads.submit(ask) for _ in range(8)]
+            assert all(all(one.result()) for one in found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, DatasetError
 
 from soundx.datasets.where import where
 from soundx.errors import Remedy
@@ -18,6 +19,8 @@ from soundx.running.catalog import open_catalog
 from soundx.running.messages import command, message_for_people
 
 logger = logging.getLogger(__name__)
+
+_MAKING = threading.Lock()
 
 
 class Project:
@@ -39,12 +42,21 @@ class Project:
 
     def has(self, name: str) -> bool:
         """Tell whether a dataset is there."""
-        return bool(self.catalog.exists(name))
+        dataset = self._dataset(name)
+        return dataset is not None and bool(dataset.exists())
 
     def load(self, name: str) -> Any:
         """Load a dataset; what was loaded is kept until the file changes, and only read."""
-        dataset = self.catalog[name]
+        dataset = self._dataset(name)
+        if dataset is None:
+            raise DatasetError(f"There is no dataset {name} in the catalog.")
         return _load(dataset, str(self.root), self.env, name, _state(dataset))
+
+    def _dataset(self, name: str) -> Any:
+        # a catalog makes a dataset when it is first asked for, and for a moment knows it neither
+        # as planned nor as made; all sessions share one
+        with _MAKING:
+            return self.catalog.get(name)
 
     def load_or(self, name: str, default: Any) -> Any:
         """Load a dataset, or return the default where it is not there."""
