@@ -177,7 +177,7 @@ MISTAKES: list[Mistake] = [
     ("a value for a group", "run --params=training=3", ("'training' is a group", "--params=training.NAME=VALUE")),
     ("a setting of files alone", "run --params=s3.region=x", ("'s3'", "conf/local/globals.yml")),
     ("a misspelt name in a file", "run", ("parameters.yml", "'splits.sed'", "mean splits.seed?"), parameters("splits: {sed: 3}\n")),
-    ("a misspelt group in a file", "run", ("parameters.yml", "'split.seed'", "splits.seed"), parameters("split: {seed: 3}\n")),
+    ("a misspelt group in a file", "run", ("parameters.yml", "'split.seed'", "mean splits.seed?"), parameters("split: {seed: 3}\n")),
     ("a misspelt setting in a file", "run", ("globals.yml", "'dataroot'", "mean data_root?"), settings("dataroot: x\n")),
     ("a misspelt setting of S3", "run", ("globals.yml", "'s3.endpoint'", "s3.endpoint_url"), settings("s3: {endpoint: x}\n")),
     # how they are written

@@ -34,6 +34,7 @@ Known = Mapping[str, Any] | None
 _ASKED_FOR = re.compile(r"\$\{(runtime_params|globals):\s*([\w.]+)")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _MANY = 3
+_ALIKE = 0.85
 _LONG = 60
 
 
@@ -226,7 +227,9 @@ def _dotted(known: Mapping[str, Known], prefix: str = "") -> Iterator[str]:
 def _nearest(name: str, every: list[str]) -> str:
     last = name.rpartition(".")[2]
     same = sorted(known for known in every if known.rpartition(".")[2] == last)
-    near = same[:_MANY] or difflib.get_close_matches(name, every, n=1)
+    # all but the same in full, the same in its last part, or like some
+    near = difflib.get_close_matches(name, every, n=1, cutoff=_ALIKE) or same[:_MANY]
+    near = near or difflib.get_close_matches(name, every, n=1)
     if not near:
         by_last = {known.rpartition(".")[2]: known for known in reversed(every)}
         near = [by_last[found] for found in difflib.get_close_matches(last, by_last, n=1)]
