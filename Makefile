@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 # Material's advertisement for its successor
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup run test test-all test-browser test-package train eval sync publish releases rollback \
+.PHONY: help setup run test test-all fuzz test-browser test-package train eval sync publish releases rollback \
   s3 bench bench-s3 bench-heads viz viz-build app notebook docs docs-serve package lint format hooks lock clean
 
 help:  ## list the targets
@@ -34,6 +34,9 @@ test: $(STAMP)  ## run the tests, all but the slow ones (ARGS=... for pytest)
 
 test-all: $(STAMP)  ## run the slow ones as well, and tell the coverage
 	$(BIN)/python -m pytest --cov=soundx --cov-report=term:skip-covered $(ARGS)
+
+fuzz: $(STAMP)  ## tamper with sound files, by the thousand (ARGS="--mutants 100000 --seed 1 --formats wav,flac")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 for docs/images)
 	bash scripts/browser.sh
