@@ -28,11 +28,11 @@ _MUTANTS_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """A file that soundx did not bear.
+    """What became of a file.
 
     Attributes:
         number: Which one.
-        kind: What happened, in words that like findings share.
+        kind: What soundx did not bear, in words that like findings share; empty where it did.
         more: What else is known.
     """
 
@@ -42,7 +42,7 @@ class Finding:
 
 
 def judge_files(files: Iterable[Path], *, processes: int = 1) -> list[Finding]:
-    """Judge files; return what was found, in order."""
+    """Judge files; return what became of each, in order."""
     paths = [str(file) for file in files]
     jobs = [{"files": paths, "first": n, "last": n + 1} for n in range(len(paths))]
     return sorted(_judge(jobs, processes), key=lambda finding: finding.number)

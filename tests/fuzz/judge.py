@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ def judge(path: Path) -> tuple[str, str]:
     """Decode a file in every way there is.
 
     Returns:
-        What is wrong, in a few words that many files may share, and more of it; twice nothing
-        where all is well.
+        What is wrong, in a few words that many files may share, nothing where all is well; and
+        more of it, or why the file was refused, or what is in it.
     """
     found: list[object] = []
     for way in (inspect_clip, decode_clip, _joined, _start):
@@ -41,11 +40,11 @@ def judge(path: Path) -> tuple[str, str]:
             ways = zip(("inspect_clip", "decode_clip", "decode_blocks"), found[:3], strict=True)
             by = [name for name, each in ways if isinstance(each, AudioError)]
             return f"refused by {' and '.join(by)} alone", str(errors[0])
-        return "", ""
+        return "", f"refused: {errors[0]}"
     wrong = _wrong_samples(whole, joined, start)
     if not wrong and abs(len(whole) - info.duration_s * SAMPLE_RATE_HZ) > 2:
         return "another length than inspect_clip says", f"{len(whole)} samples, {info}"
-    return wrong, str(info) if wrong else ""
+    return wrong, str(info)
 
 
 def _wrong_samples(whole: np.ndarray, joined: np.ndarray, start: object) -> str:
@@ -72,6 +71,3 @@ def _joined(path: Path) -> np.ndarray:
 
 def _start(path: Path) -> tuple[np.ndarray, bool]:
     return decode_start(path, max_s=START_S)
-
-
-Judge = Callable[[Path], tuple[str, str]]

@@ -81,15 +81,18 @@ def ogg_with_sums(content: Content) -> bytearray:
     return content
 
 
-def ogg_page(page: Content, body: Content, lengths: Content, granule: int, number: int) -> bytes:
+def _ogg_page(
+    page: Content, body: Content, lengths: Content, granule: int, number: int, *, is_last: bool
+) -> bytes:
     """Return a page like another one with other packets; it still lacks its check sum."""
-    flags = page[5] & 0b010 if number == 0 else page[5] & 0b100
+    flags = page[5] & 0b010 if number == 0 else 0b100 * is_last
     head = page[:5] + bytes([flags]) + struct.pack("<q", granule) + page[14:18]
     return bytes(head + struct.pack("<IIB", number, 0, len(lengths)) + lengths + body)
 
 
 def ogg_with_many_pages(content: Content) -> bytearray:
     """Return the same packets, two on a page behind the headers."""
+    is_opus = b"OpusHead" in content[:64]
     pages: list[bytes] = []
     before = 0
     for start, end in ogg_pages(content):
@@ -97,16 +100,20 @@ def ogg_with_many_pages(content: Content) -> bytearray:
         lengths, body = page[27 : 27 + page[26]], page[27 + page[26] :]
         granule = struct.unpack_from("<q", page, 6)[0]
         if granule <= 0:
-            pages.append(ogg_page(page, body, lengths, granule, len(pages)))
+            pages.append(_ogg_page(page, body, lengths, granule, len(pages), is_last=False))
             continue
         ends = [n + 1 for n, length in enumerate(lengths) if length < 255]
         cuts = [0, *ends[1:-1:2], len(lengths)]
         at = 0
-        for number, (first, last) in enumerate(itertools.pairwise(cuts), start=1):
+        for first, last in itertools.pairwise(cuts):
             size = sum(lengths[first:last])
-            here = before + (granule - before) * number // (len(cuts) - 1)
-            new = ogg_page(page, body[at : at + size], lengths[first:last], here, len(pages))
-            pages.append(new)
+            n_ended = sum(each <= last for each in ends)
+            here = before + (granule - before) * n_ended // max(len(ends), 1)
+            if is_opus:  # of 20 ms each; the last granule says where to cut
+                here = min(before + 960 * n_ended, granule)
+            packets = body[at : at + size], lengths[first:last]
+            is_last = end == len(content) and last == len(lengths)
+            pages.append(_ogg_page(page, *packets, here, len(pages), is_last=is_last))
             at += size
         before = granule
     return ogg_with_sums(b"".join(pages))
