@@ -58,6 +58,14 @@ class AudioError(SoundxError):
     """A file cannot be used as a clip; the message is the reason, in a few words."""
 
 
+class ClipChangedError(AudioError):
+    """A file no longer holds the bytes it is known by."""
+
+
+class DecoderLostError(AudioError):
+    """A file took its decoder down: it crashed, or took more time or memory than is allowed."""
+
+
 class EmbedderUnavailableError(SoundxError):
     """An embedder's weights cannot be had."""
 

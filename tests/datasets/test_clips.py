@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,9 +16,10 @@ from tests.conftest import every_byte
 
 @pytest.fixture
 def manifest(write_clip, tmp_path):
-    table = pd.DataFrame({"clip_id": ["1", "2"], "path": ["A/1.wav", "A/2.flac"]})
-    for path in table["path"]:
-        write_clip(f"01_raw/{path}", rate_hz=22_050)
+    paths = ["A/1.wav", "A/2.flac"]
+    files = [write_clip(f"01_raw/{path}", rate_hz=22_050) for path in paths]
+    ids = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    table = pd.DataFrame({"clip_id": ids, "path": paths})
     file = str(tmp_path / "manifest.parquet")
     ParquetDataset(filepath=file).save(table)
     return {"filepath": file}

@@ -66,7 +66,7 @@ class Samples:
 
 def test_ten_minutes_piece_by_piece_are_those_of_the_saved_model(rng, saved_model, embedder):
     clip = noise(rng, 600 * 16_000)
-    pieces = list(embed_clips([Clip("a", "a.wav", 600.0, Samples(clip))], embedder))
+    pieces = list(embed_clips([Clip("a", "a.wav", 600.0, Samples(clip))], embedder, rejected={}))
     assert len(pieces) > 10
     assert_alike(np.concatenate([frames for _, frames in pieces]), saved_model(clip)[1].numpy())
 
@@ -147,7 +147,7 @@ def test_a_model_built_otherwise_is_asked_clip_by_clip(odd_model, caplog, rng):
     assert embedder.model.engine == "SavedModel, clip by clip"
     assert "not built like YAMNet" in caplog.text
     clip = noise(rng, 200 * 16_000)
-    pieces = list(embed_clips([Clip("a", "a.wav", 200.0, Samples(clip))], embedder))
+    pieces = list(embed_clips([Clip("a", "a.wav", 200.0, Samples(clip))], embedder, rejected={}))
     assert [(clip_id, frames.shape) for clip_id, frames in pieces] == [("a", (205, 1024))]
     assert pieces[0][1].max() == np.abs(clip).max()
 

@@ -91,7 +91,8 @@ def job(folder: Path, pipe: str = "", *, per_shard: int = 8, **dask) -> Job:
     return Job(
         embedder=Counting(pipe),
         clips=clips,
-        waveforms=ClipWaveforms(RawClips(folder), clips),
+        # ids that are no hashes are not checked
+        waveforms=ClipWaveforms(RawClips(folder), clips.assign(clip_id="")),
         options=EmbeddingOptions(clips_per_shard=per_shard),
         dask=DaskOptions(**dask),
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import threading
 
 import numpy as np
@@ -11,7 +13,7 @@ from soundx.audio.decoding import decode_clip
 from soundx.clips.waveforms import ClipFile
 from soundx.embedders import Embedder, EmbedderSettings, FrameModel, load_embedder
 from soundx.embeddings.engine import Clip, embed_clips, n_frames_about
-from soundx.errors import SoundxError
+from soundx.errors import DecoderLostError, Remedy, SoundxError
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def joined(pieces):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_clips_of_all_lengths_have_the_frames_they_have_alone(clips, level_dbfs, workers):
     embedder = load_embedder("logmel", EmbedderSettings(level_dbfs=level_dbfs))
-    pieces = list(embed_clips(clips, embedder, workers=workers))
+    pieces = list(embed_clips(clips, embedder, rejected={}, workers=workers))
     assert len(pieces) > len(clips), "long clips come in several pieces"
     order = list(dict.fromkeys(clip_id for clip_id, _ in pieces))
     assert order == [clip.clip_id for clip in clips]
@@ -66,17 +68,17 @@ def test_pieces_end_where_a_piece_may_end(tmp_path, rng):
         path = tmp_path / f"{n_samples}.wav"
         soundfile.write(path, 0.1 * rng.standard_normal(n_samples), 16_000)
         clip = Clip("a", path.name, n_samples / 16_000, ClipFile(path))
-        frames = joined(embed_clips([clip], embedder))["a"]
+        frames = joined(embed_clips([clip], embedder, rejected={}))["a"]
         np.testing.assert_allclose(frames, embedder.embed([decode_clip(path)])[0], atol=1e-4)
 
 
 def test_a_clip_that_cannot_be_decoded_any_more_says_what_to_run(clips):
     clips[1].waveform.path.write_bytes(b"RIFF")
     with pytest.raises(SoundxError, match=r"1\.wav could be decoded before"):
-        list(embed_clips(clips, load_embedder("logmel")))
+        list(embed_clips(clips, load_embedder("logmel"), rejected={}))
     clips[2].waveform.path.unlink()
     with pytest.raises(SoundxError, match=r"2\.wav could be decoded before"):
-        list(embed_clips(clips[2:], load_embedder("logmel")))
+        list(embed_clips(clips[2:], load_embedder("logmel"), rejected={}))
 
 
 def test_few_clips_are_in_memory_at_a_time(tmp_path, write_clip):
@@ -89,7 +91,7 @@ def test_few_clips_are_in_memory_at_a_time(tmp_path, write_clip):
             taken += 1
             yield Clip(str(number), "a.wav", 5.0, ClipFile(path))
 
-    pieces = embed_clips(many(), load_embedder("logmel"), workers=2)
+    pieces = embed_clips(many(), load_embedder("logmel"), rejected={}, workers=2)
     next(pieces)
     assert taken < 100
     pieces.close()
@@ -115,6 +117,47 @@ class Lonely(Embedder):
 
 
 def test_an_embedder_that_is_not_parallel_is_called_once_at_a_time_and_on_whole_clips(clips):
-    pieces = list(embed_clips(clips * 20, Lonely(), workers=4))
+    pieces = list(embed_clips(clips * 20, Lonely(), rejected={}, workers=4))
     assert len(pieces) == 20 * len(clips)
     assert pieces[2][1] == 130 * 16_000
+
+
+class Deadly(ClipFile):
+    """A file whose decoder dies of it, a long one after the first pieces."""
+
+    def __call__(self):
+        raise DecoderLostError("its decoder crashed (SIGSEGV)")
+
+    def blocks(self):
+        yield from itertools.islice(super().blocks(), 4)
+        raise DecoderLostError("its decoder crashed (SIGSEGV)")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_clip_that_takes_its_decoder_down_costs_no_neighbour(clips, workers):
+    embedder = load_embedder("logmel")
+    deadly = [
+        dataclasses.replace(clip, waveform=Deadly(clip.waveform.path))
+        if clip.clip_id in ("id1", "id2")
+        else clip
+        for clip in clips
+    ]
+    rejected = {}
+    pieces = list(embed_clips(deadly, embedder, rejected=rejected, workers=workers))
+    assert rejected == dict.fromkeys(("id1", "id2"), "its decoder crashed (SIGSEGV)")
+    assert {clip_id for clip_id, frames in pieces if not len(frames)} == {"id1", "id2"}
+    assert sum(clip_id == "id2" for clip_id, _ in pieces) > 1, "it had begun well"
+    found = joined(pieces)
+    for clip in clips:
+        if clip.clip_id not in rejected:
+            whole = embedder.embed([decode_clip(clip.waveform.path)])[0]
+            np.testing.assert_allclose(found[clip.clip_id], whole, atol=1e-4)
+
+
+def test_a_clip_that_was_edited_stops_the_run_with_that_word(clips, write_clip):
+    known = dataclasses.replace(
+        clips[0], waveform=ClipFile(clips[0].waveform.path, clip_id="0" * 64)
+    )
+    with pytest.raises(SoundxError, match=r"0\.wav is not what was ingested") as caught:
+        list(embed_clips([known], load_embedder("logmel"), rejected={}))
+    assert caught.value.remedy is Remedy.INGEST_AND_PREPROCESS

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from counting import Counting, assert_holds_all, fill, job, write_clips
 
 from soundx.embedders import EmbedderSettings, load_embedder
 from soundx.embeddings.missing import EmbeddingOptions
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import SoundxError
+from soundx.errors import DecoderLostError, SoundxError
 from soundx.storage.folder import Folder
 from tests.conftest import KILLS
 
@@ -145,3 +147,45 @@ def test_a_shard_too_long_for_memory_goes_through_a_file(clips, store, monkeypat
     assert (frames == frames[:, :1, :1]).all()
     expected = [float(name.removesuffix(".wav")) - 1600 for name in whole.clips["clip_id"]]
     assert frames[:, 0, 0].tolist() == expected
+
+
+class Deadly(dict):
+    """Waveforms of which some take their decoder down, long ones after the first pieces."""
+
+    def __init__(self, waveforms, *paths):
+        super().__init__(waveforms)
+        for path in paths:
+            self[path] = _Deadly(self[path])
+
+
+class _Deadly:
+    def __init__(self, waveform):
+        self._waveform = waveform
+
+    def __call__(self):
+        raise DecoderLostError("its decoder crashed (SIGSEGV)")
+
+    def blocks(self):
+        yield from itertools.islice(self._waveform.blocks(), 3)
+        raise DecoderLostError("its decoder crashed (SIGSEGV)")
+
+
+@pytest.mark.parametrize("where", ["memory", "file", "dask"])
+def test_a_clip_that_takes_its_decoder_down_is_left_out_for_good(clips, store, monkeypatch, where):
+    dask = where == "dask"
+    if dask:
+        pytest.importorskip("distributed")
+    if where == "file":
+        monkeypatch.setattr("soundx.embeddings.missing.SHARD_NUMBERS", 15)
+    whole = job(clips, enabled=dask, workers=1)
+    doomed = ["1603.wav", "1610.wav"]
+    deadly = dataclasses.replace(whole, waveforms=Deadly(whole.waveforms, *doomed))
+    report = fill(store, deadly)
+    assert (report["embedded"], list(report["rejected"])) == (38, doomed)
+    kept = store.current
+    assert set(kept.rejected.values()) == {"its decoder crashed (SIGSEGV)"}
+    ids = [clip_id for clip_id in whole.clips["clip_id"] if clip_id not in doomed]
+    frames = kept.frames(ids).reshape(38, 2, 3)
+    expected = [float(name.removesuffix(".wav")) - 1600 for name in ids]
+    np.testing.assert_array_equal(frames[:, 0, 0], expected)
+    assert fill(store, deadly)["embedded"] == 0

@@ -20,8 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
 from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.scans import Found, ScanMemory
-from soundx.clips.waveforms import hash_file
-from soundx.errors import AudioError, Remedy, SoundxError
+from soundx.errors import AudioError, ClipChangedError, DecoderLostError, Remedy, SoundxError
 from soundx.labels import BACKGROUND, category_of, shown_label, usable_as_label
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
@@ -225,12 +224,13 @@ class _Look:
         if self.reason or self.found is not None:
             return self
         try:
-            info = inspect_clip(self.file)
-            self.found = [hash_file(self.file), *astuple(info)]
+            self.found = [*astuple(inspect_clip(self.file))]
+            self.is_new = True
         except AudioError as error:
             self.found = [str(error)]
-        # what ffmpeg could not do may be there tomorrow
-        self.is_new = len(self.found) > 1 or self.file.suffix.lower() not in FFMPEG_SUFFIXES
+            # ffmpeg may be there tomorrow, and more time or memory
+            passing = isinstance(error, DecoderLostError | ClipChangedError)
+            self.is_new = not passing and self.file.suffix.lower() not in FFMPEG_SUFFIXES
         return self
 
     def remember(self, memory: ScanMemory) -> None:
@@ -243,8 +243,8 @@ class _Look:
             return self.reason
         if len(self.found) == 1:
             return str(self.found[0])
-        clip_id, *facts = self.found
-        info = ClipInfo(*facts)  # type: ignore[arg-type]  # as astuple gave them
+        info = ClipInfo(*self.found)  # type: ignore[arg-type]  # as astuple gave them
+        clip_id = info.sha256
         if info.duration_s < options.min_duration_s:
             return f"too short: {info.duration_s:.3f} s"
         if options.max_duration_s is not None and info.duration_s > options.max_duration_s:

@@ -14,7 +14,7 @@ from soundx.storage.database import open_database
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 2  # raise it where a scan would find something else in the same bytes
+_RECIPE = 3  # raise it where a scan would find something else in the same bytes
 _WRITES_AT_ONCE = 500
 _TABLES = """
 CREATE TABLE IF NOT EXISTS scans (path TEXT PRIMARY KEY, state TEXT, found TEXT) WITHOUT ROWID;

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -21,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.level import level_gain, normalise_level
 from soundx.embedders.base import Embedder
-from soundx.errors import AudioError, Remedy, SoundxError
+from soundx.errors import AudioError, ClipChangedError, DecoderLostError, Remedy, SoundxError
 from soundx.parallel import map_in_threads, n_workers
 
 UNIT_FRAMES = 80
@@ -65,18 +66,23 @@ Unit = list[tuple[Clip, Callable[[], Float32]]]
 
 
 def embed_clips(
-    clips: Iterable[Clip], embedder: Embedder, *, workers: int | None = None
+    clips: Iterable[Clip],
+    embedder: Embedder,
+    *,
+    rejected: MutableMapping[str, str],
+    workers: int | None = None,
 ) -> Iterator[Piece]:
     """Embed clips.
 
     Args:
         clips: The clips.
         embedder: The embedder.
+        rejected: Takes the ids of clips that took their decoder down, with reasons.
         workers: Threads; by default one for each processor.
 
     Yields:
         Frames of the clips, clip after clip in the order given; those of a long clip in
-        several pieces.
+        several pieces. The last piece of one that was rejected has no frames.
 
     Raises:
         SoundxError: A clip cannot be decoded.
@@ -85,13 +91,19 @@ def embed_clips(
     model = embedder.model
 
     def embed(unit: Unit) -> list[Piece]:
-        waveforms = [_decode(clip, load) for clip, load in unit]
-        if model.parallel:
-            frames = model.embed(waveforms)
-        else:
-            with lock:
-                frames = model.embed(waveforms)
-        return [(clip.clip_id, f) for (clip, _), f in zip(unit, frames, strict=True)]
+        waveforms = []
+        for clip, load in unit:
+            try:
+                waveforms.append(_decode(clip, load))
+            except DecoderLostError as error:
+                rejected[clip.clip_id] = str(error)
+        with nullcontext() if model.parallel else lock:
+            embedded = iter(model.embed(waveforms) if waveforms else ())
+        nothing = np.zeros((0, embedder.dim), np.float32)
+        return [
+            (clip.clip_id, nothing if clip.clip_id in rejected else next(embedded))
+            for clip, _ in unit
+        ]
 
     workers = workers or n_workers()
     units = _units(clips, embedder)
@@ -113,6 +125,12 @@ def n_frames_about(duration_s: float, embedder: Embedder) -> int:
 def _decode(clip: Clip, load: Callable[[], Decoded]) -> Decoded:
     try:
         return load()
+    except DecoderLostError:
+        raise
+    except ClipChangedError as error:
+        raise SoundxError(
+            f"{clip.path} is not what was ingested: {error}.", remedy=Remedy.INGEST_AND_PREPROCESS
+        ) from error
     except AudioError as error:
         raise SoundxError(
             f"{clip.path} could be decoded before and cannot now ({error}).",
@@ -129,8 +147,11 @@ def _units(clips: Iterable[Clip], embedder: Embedder) -> Iterator[Unit]:
             if unit:
                 yield unit
                 unit, n_frames = [], 0
-            for segment in _segments(clip, embedder, span_samples):
-                yield [(clip, partial(_same, segment))]
+            try:
+                for segment in _segments(clip, embedder, span_samples):
+                    yield [(clip, partial(_same, segment))]
+            except DecoderLostError as error:
+                yield [(clip, partial(_lost, error))]
             continue
         unit.append((clip, partial(_whole, clip, embedder)))
         n_frames += n_frames_about(clip.duration_s, embedder)
@@ -143,6 +164,10 @@ def _units(clips: Iterable[Clip], embedder: Embedder) -> Iterator[Unit]:
 
 def _same(segment: Float32) -> Float32:
     return segment
+
+
+def _lost(error: DecoderLostError) -> Float32:
+    raise error
 
 
 def _whole(clip: Clip, embedder: Embedder) -> Float32:

@@ -146,15 +146,24 @@ def _embed_here(
 ) -> Iterator[Shard]:
     # work flows on across the borders of shards: no processor waits for one to be written
     planned, flowing = itertools.tee(shards)
-    pieces = embed_clips(itertools.chain.from_iterable(flowing), embedder)
+    rejected: dict[str, str] = {}
+    pieces = embed_clips(itertools.chain.from_iterable(flowing), embedder, rejected=rejected)
     by_clip = itertools.groupby(pieces, key=itemgetter(0))
     for clips in planned:
         with _Spool(embedder.dim) as spool:
             for clip_id, own in itertools.islice(by_clip, len(clips)):
                 for _, frames in own:
                     spool.add(clip_id, frames)
+                if clip_id in rejected:
+                    spool.drop(clip_id)
                 tick(1)
-            yield Shard(embedder.info, spool.clips, embedder.model.engine, spool.pieces)
+            lost = {
+                clip.clip_id: rejected.pop(clip.clip_id)
+                for clip in clips
+                if clip.clip_id in rejected
+            }
+            engine = embedder.model.engine
+            yield Shard(embedder.info, spool.clips, engine, spool.pieces, lost)
 
 
 class _Spool:
@@ -165,6 +174,7 @@ class _Spool:
         self._dim = dim
         self._held: list[tuple[str, Float32]] = []
         self._spilt: ClipFrames = []
+        self._dropped: set[str] = set()
         self._n_frames = 0
         self._file: Any = None
 
@@ -187,6 +197,12 @@ class _Spool:
         self._file.write(frames.tobytes())
         self._spilt.append((clip_id, len(frames)))
 
+    def drop(self, clip_id: str) -> None:
+        """Forget what came of a clip."""
+        self.clips = [entry for entry in self.clips if entry[0] != clip_id]
+        self._held = [entry for entry in self._held if entry[0] != clip_id]
+        self._dropped.add(clip_id)
+
     def pieces(self) -> Iterator[tuple[str, Float32]]:
         """Yield clip ids and frames in order; those of a clip may come in several pieces."""
         yield from self._held
@@ -195,6 +211,8 @@ class _Spool:
         self._file.seek(0)
         for clip_id, n_frames in self._spilt:
             content = self._file.read(n_frames * self._dim * 4)
+            if clip_id in self._dropped:
+                continue
             yield clip_id, np.frombuffer(content, np.float32).reshape(n_frames, self._dim)
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -158,7 +158,7 @@ class _Run:
         )
 
     def _take_up(self, future: Future, n_clips: int) -> Shard:
-        _, clips = future.result()
+        clips, rejected = future.result()
         self._tick(n_clips)
         threads = self._client.nthreads()
         # what it was at its largest: workers come, die and come again
@@ -166,7 +166,7 @@ class _Run:
         engine = "{}; Dask, {} workers, {} threads".format(
             self._embedder.model.engine, *reversed(self._size)
         )
-        return Shard(self._embedder.info, clips, engine)
+        return Shard(self._embedder.info, clips, engine, rejected=rejected)
 
     def _isolate(self, clips: list[Clip]) -> Iterator[Shard]:
         """Find out which clip of a shard kills its worker, reject it, embed the others.
@@ -200,24 +200,41 @@ _holding = threading.Lock()
 
 def _embed_shard(
     folder: Folder, embedder: Embedder, clips: list[Clip], *, probe: bool
-) -> tuple[str, ClipFrames]:
-    """Embed clips into one shard, on a worker; as a probe, only see whether it survives."""
+) -> tuple[ClipFrames, dict[str, str]]:
+    """Embed clips into one shard, on a worker; as a probe, only see whether it survives.
+
+    Returns:
+        The clips of the shard, and those that took their decoder down, with reasons.
+    """
     with _holding:
         # the first one that came stays: its network is built once for all tasks
         embedder = _held.setdefault(embedder.fingerprint, embedder)
-    pieces = embed_clips(clips, embedder, workers=1)
-    if probe:
-        for _ in pieces:
-            pass
-        return "", []
+    rejected: dict[str, str] = {}
     stored = EmbeddingSet(folder, embedder.info)
-    written = stored.shard_of([clip.clip_id for clip in clips])
-    if written is not None:  # by a worker that was lost before it could say so
-        return written
-    with stored.new_shard() as shard:
-        for clip_id, frames in pieces:
-            shard.add(clip_id, frames)
-    return shard.name, shard.clips
+    while clips:
+        if not probe:
+            written = stored.shard_of([clip.clip_id for clip in clips])
+            if written is not None:  # by a worker that was lost before it could say so
+                return written[1], rejected
+        pieces = embed_clips(clips, embedder, rejected=rejected, workers=1)
+        with suppress(_RejectedError):
+            if probe:
+                for _ in pieces:
+                    pass
+                break
+            with stored.new_shard() as shard:
+                for clip_id, frames in pieces:
+                    if clip_id in rejected:
+                        raise _RejectedError
+                    shard.add(clip_id, frames)
+            return shard.clips, rejected
+        # what was written of it cannot be taken back: once more, without it
+        clips = [clip for clip in clips if clip.clip_id not in rejected]
+    return [], rejected
+
+
+class _RejectedError(Exception):
+    """A clip of a shard took its decoder down."""
 
 
 @contextmanager

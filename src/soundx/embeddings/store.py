@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +108,14 @@ class Shard:
         engine: What computed them, for people.
         pieces: Returns clip ids and frames in order, those of one clip in one piece or in
             several; None where a cluster's worker has written the shard already.
+        rejected: Clips that cannot be embedded, with reasons.
     """
 
     info: EmbedderInfo
     clips: ClipFrames
     engine: str = ""
     pieces: Callable[[], Iterable[tuple[str, Float32]]] | None = None
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -501,6 +503,8 @@ class EmbeddingSet:
 
     def reject(self, clips: Mapping[str, str]) -> None:
         """Note clips that cannot be embedded, with reasons."""
+        if not self.folder.exists(_EMBEDDER):
+            self.folder.write_json(_EMBEDDER, self.info.to_dict())
         self.folder.write_json(_REJECTED, {**self.rejected, **clips})
 
 
@@ -539,7 +543,9 @@ class EmbeddingStore:
         return EmbeddingSet(sub, EmbedderInfo.from_dict(sub.read_json(_EMBEDDER)))
 
     def save(self, shard: Shard) -> None:
-        """Write a shard, whole or not at all; one without clips is nothing."""
+        """Write a shard, whole or not at all, and note what was rejected."""
+        if shard.rejected:
+            self.of(shard.info).reject(shard.rejected)
         if shard.clips and shard.pieces is not None:
             self.of(shard.info).write(shard)
 

@@ -1,0 +1,135 @@
+"""A process that reads sound files for another, and may die of them.
+
+It is asked by lines of JSON on its standard input, and answers on its standard output with
+messages: a letter, the length of what follows, and that many bytes. Samples come as they are
+decoded (``S``, float32); then what was found, or nothing (``.``, JSON), or why the file cannot
+be used (``E``, JSON). The kernel holds it to limits on memory and on processor time; who asks
+keeps an eye on the clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from soundx.audio import Float32
+from soundx.audio.reading import inspect_file, read_waveform
+from soundx.errors import AudioError
+
+HEADER = struct.Struct("<cI")
+"""Letter and length of a message."""
+
+MEMORY_BYTES = 768 * 2**20
+"""What decoding may take beyond what the process began with."""
+
+CPU_S, BYTES_PER_CPU_S = 5, 100_000
+"""Processor time that a file may take: so much, and a second more for so many bytes."""
+
+_MESSAGE_SAMPLES = 1 << 18
+_COMPLAINTS_BYTES = 2**20
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    # what libraries print is for nobody; a message must not be torn apart by it
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    _limit_memory()
+    _soft_limit(resource.RLIMIT_CORE, 0)
+    _soft_limit(resource.RLIMIT_FSIZE, _COMPLAINTS_BYTES)
+    _tell(answers, b".", None)
+    for line in sys.stdin.buffer:
+        asked = json.loads(line)
+        try:
+            _limit_cpu(cpu_limit_s(asked["path"]))
+            _answer(asked, answers)
+        except BrokenPipeError:  # who asked is gone
+            return
+        except AudioError as error:
+            _tell(answers, b"E", {"kind": type(error).__name__, "reason": str(error)})
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+            _tell(answers, b"E", {"kind": "AudioError", "reason": reason})
+        except MemoryError:
+            reason = f"decoding it takes more than {MEMORY_BYTES >> 20} MiB of memory"
+            _tell(answers, b"E", {"kind": "DecoderLostError", "reason": reason})
+        # whatever a library makes of a broken file, it is the file that is broken
+        except Exception as error:
+            reason = f"broken inside: {type(error).__name__}: {error}"
+            _tell(answers, b"E", {"kind": "AudioError", "reason": reason})
+
+
+def cpu_limit_s(path: str) -> int:
+    """Return how much processor time a file may take, by its size."""
+    with contextlib.suppress(OSError):
+        return CPU_S + os.stat(path).st_size // BYTES_PER_CPU_S
+    return CPU_S
+
+
+def _answer(asked: dict[str, Any], answers: BinaryIO) -> None:
+    path = Path(asked["path"])
+    if asked["do"] == "inspect":
+        _tell(answers, b".", asdict(inspect_file(path, ffmpeg=asked["ffmpeg"])))
+        return
+    pieces = read_waveform(path, ffmpeg=asked["ffmpeg"], sha256=asked["sha256"])
+    for piece in _up_to(pieces, asked["max_samples"]):
+        for start in range(0, len(piece), _MESSAGE_SAMPLES):
+            content = piece[start : start + _MESSAGE_SAMPLES].tobytes()
+            _write(answers, HEADER.pack(b"S", len(content)) + content)
+    _tell(answers, b".", None)
+
+
+def _up_to(pieces: Iterator[Float32], max_samples: int | None) -> Iterator[Float32]:
+    """Yield pieces until there is one sample more than the limit, which tells that there is."""
+    left = math.inf if max_samples is None else max_samples + 1
+    for piece in pieces:
+        yield piece[: int(min(left, len(piece)))]
+        left -= len(piece)
+        if left <= 0:
+            return
+
+
+def _tell(answers: BinaryIO, letter: bytes, content: Any) -> None:
+    text = json.dumps(content).encode()
+    _write(answers, HEADER.pack(letter, len(text)) + text)
+
+
+def _write(answers: BinaryIO, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[answers.write(view) :]
+
+
+def _limit_memory() -> None:
+    held = 0
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        held = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+    _soft_limit(resource.RLIMIT_DATA, held + MEMORY_BYTES)
+
+
+def _limit_cpu(seconds: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _soft_limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds)
+
+
+def _soft_limit(which: int, value: int) -> None:
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    with contextlib.suppress(ValueError, OSError):  # a system that does not know it
+        resource.setrlimit(which, (value, hard))
+
+
+if __name__ == "__main__":
+    main()
