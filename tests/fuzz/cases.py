@@ -91,19 +91,28 @@ def _opus(granules: Callable[[int, int], int], *, without: int | None = None) ->
 
 @case()
 def opus_that_never_ends(folder: Path) -> Path:
-    """A page is missing, and the next says that centuries have gone by: all of them concealed."""
+    """The first page of sound has the granule -1: libsndfile gives 960 frames again and again."""
+    content = ogg_with_many_pages(written("OGG", "OPUS", channels=2, seconds=1.2))
+    first = list(ogg_pages(content))[2][0]
+    struct.pack_into("<q", content, first + 6, -1)
+    return _file(folder, "a.opus", bytes(ogg_with_sums(content)))
+
+
+@case()
+def opus_that_lasts_for_centuries(folder: Path) -> Path:
+    """A page is missing, and the next says that ages have gone by."""
     return _file(folder, "a.opus", _opus(lambda n, g: g + (n > 6) * 2**48, without=6))
 
 
 @case()
-def opus_of_negative_length(folder: Path) -> Path:
-    """All granules below the pre-skip."""
-    return _file(folder, "a.opus", _opus(lambda n, _: n))
+def opus_whose_end_is_before_its_beginning(folder: Path) -> Path:
+    """The last granule is below what is to be skipped: a negative length."""
+    return _file(folder, "a.opus", _opus(lambda n, granule: granule if n < 17 else 100))
 
 
 @case()
 def opus_before_the_beginning_of_time(folder: Path) -> Path:
-    return _file(folder, "a.opus", _opus(lambda n, _: n - 2**40))
+    return _file(folder, "a.opus", _opus(lambda _, granule: granule - 2**40))
 
 
 @case("refused")
@@ -246,7 +255,7 @@ def xi_which_cannot_seek(folder: Path) -> Path:
 @case("heard")
 def mp3_that_is_whole(folder: Path) -> Path:
     """Read a second time it began with other samples."""
-    return _file(folder, "a.mp3", written("MP3", "MPEG_LAYER_III", seconds=0.5))
+    return _file(folder, "a.mp3", written("MP3", "MPEG_LAYER_III", seconds=0.4))
 
 
 @case()

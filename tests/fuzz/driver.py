@@ -41,24 +41,39 @@ class Finding:
     more: str
 
 
-def judge_files(files: Iterable[Path], *, processes: int = 1) -> list[Finding]:
-    """Judge files; return what became of each, in order."""
+def judge_files(
+    files: Iterable[Path],
+    *,
+    processes: int = 1,
+    judge: str = "tests.fuzz.judge",
+    max_s: float = MAX_S,
+) -> list[Finding]:
+    """Judge files; return what became of each, in order.
+
+    Args:
+        files: The files.
+        processes: How many to judge at once.
+        judge: The module whose ``judge`` does it.
+        max_s: How long a way to decode one may take.
+    """
     paths = [str(file) for file in files]
-    jobs = [{"files": paths, "first": n, "last": n + 1} for n in range(len(paths))]
+    said = {"files": paths, "judge": judge, "max_s": max_s}
+    jobs = [{**said, "first": n, "last": n + 1} for n in range(len(paths))]
     return sorted(_judge(jobs, processes), key=lambda finding: finding.number)
 
 
 def judge_mutants(
-    seed: int, numbers: range, families: tuple[str, ...], *, processes: int = 1
+    seed: int,
+    numbers: range,
+    families: tuple[str, ...],
+    *,
+    processes: int = 1,
+    max_s: float = MAX_S,
 ) -> Iterator[Finding]:
     """Judge mutants; yield findings as they come."""
+    said = {"seed": seed, "families": families, "max_s": max_s}
     jobs = [
-        {
-            "seed": seed,
-            "families": families,
-            "first": n,
-            "last": min(n + _MUTANTS_AT_ONCE, numbers.stop),
-        }
+        {**said, "first": n, "last": min(n + _MUTANTS_AT_ONCE, numbers.stop)}
         for n in range(numbers.start, numbers.stop, _MUTANTS_AT_ONCE)
     ]
     return _judge(jobs, processes)
@@ -121,6 +136,7 @@ class _Process:
             cwd=ROOT, env=environment, text=True, start_new_session=True,
         )  # fmt: skip
         self._why_killed = ""
+        self._max_s = MAX_S
         self._is_over = threading.Event()
         if not self._process.stdout.readline():
             raise RuntimeError(f"no worker: {self._process.stderr.read()}")
@@ -148,6 +164,7 @@ class _Process:
         self, job: dict[str, Any], todo: queue.SimpleQueue[dict[str, Any]]
     ) -> Iterator[Finding]:
         """Yield what is found; where the worker dies, put back what is left of the job."""
+        self._max_s = job.get("max_s", MAX_S)
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
@@ -174,8 +191,8 @@ class _Process:
             number, since = AT.unpack(self._at[:])
             if number == NOBODY or self.is_dead:
                 continue
-            if time.monotonic() - since > MAX_S:
-                self._kill(f"hangs for {MAX_S:.0f} s")
+            if time.monotonic() - since > self._max_s:
+                self._kill(f"hangs for {self._max_s:g} s")
             elif sum(map(_resident_bytes, family_of(self._process.pid))) > MAX_BYTES:
                 self._kill("over 1 GB")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ from soundx.errors import AudioError
 START_S = 0.05
 
 
-def judge(path: Path) -> tuple[str, str]:
+def judge(path: Path, begin: Callable[[], None]) -> tuple[str, str]:
     """Decode a file in every way there is.
+
+    Args:
+        path: The file.
+        begin: Called before each way: the clock is set anew.
 
     Returns:
         What is wrong, in a few words that many files may share, nothing where all is well; and
@@ -23,6 +28,7 @@ def judge(path: Path) -> tuple[str, str]:
     """
     found: list[object] = []
     for way in (inspect_clip, decode_clip, _joined, _start):
+        begin()
         try:
             found.append(way(path))
         except AudioError as error:

@@ -54,7 +54,7 @@ _WAV = (
     "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM",
     "MS_ADPCM", "GSM610", "G721_32", "NMS_ADPCM_16",
 )  # fmt: skip
-_AIFF = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ULAW", "IMA_ADPCM", "DWVW_16")
+_AIFF = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "ULAW", "IMA_ADPCM")
 _CAF = ("PCM_16", "PCM_24", "FLOAT", "ALAC_16", "ULAW")
 _OTHER = {
     "VOC": "voc", "NIST": "nist", "IRCAM": "sf", "PAF": "paf", "SVX": "svx", "MAT4": "mat",

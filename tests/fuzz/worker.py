@@ -8,6 +8,8 @@ holds the number of the file that is being judged, and since when.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import mmap
 import os
@@ -49,7 +51,7 @@ def family_of(pid: int) -> list[int]:
 
 def main(folder: Path) -> None:
     """Judge what stdin names."""
-    from tests.fuzz import judge, mutants
+    from tests.fuzz import mutants
 
     told = (folder / "told").open("w+b")
     answers = os.fdopen(os.dup(1), "w")
@@ -57,10 +59,15 @@ def main(folder: Path) -> None:
         os.dup2(told.fileno(), descriptor)
     with (folder / "at").open("r+b") as file:
         at = mmap.mmap(file.fileno(), AT.size)
+
+    def begin(number: int) -> None:
+        AT.pack_into(at, 0, number, time.monotonic())
+
     AT.pack_into(at, 0, NOBODY, 0.0)
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         job = json.loads(line)
+        judge = importlib.import_module(job.get("judge", "tests.fuzz.judge"))
         for number in range(job["first"], job["last"]):
             if "files" in job:
                 path = Path(job["files"][number])
@@ -68,8 +75,7 @@ def main(folder: Path) -> None:
                 made = mutants.mutant(job["seed"], number, tuple(job["families"]))
                 path = folder / f"{number}.{made.suffix}"
                 path.write_bytes(made.content)
-            AT.pack_into(at, 0, number, time.monotonic())
-            kind, more = judge.judge(path)
+            kind, more = judge.judge(path, functools.partial(begin, number))
             AT.pack_into(at, 0, NOBODY, 0.0)
             peak = peak_bytes(os.getpid())
             if not kind and peak > MAX_BYTES:
