@@ -96,10 +96,12 @@ docs: $(STAMP)  ## the documentation into build/docs, links checked
 docs-serve: $(STAMP)  ## the documentation in the browser, anew at every change
 	$(BIN)/mkdocs serve --dev-addr=127.0.0.1:8400
 
-lint: $(STAMP)  ## check style, format and types
+lint: $(STAMP)  ## check style, format, types, what is dangerous, and the packages in use
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src scripts benchmarks
+	$(BIN)/python scripts/audit.py
 
 format: $(STAMP)  ## mend style and format
 	$(BIN)/ruff check --fix .

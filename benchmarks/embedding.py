@@ -13,6 +13,7 @@ benchmarks/results.json, each case replacing its own.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -110,8 +111,8 @@ def soundx_way(folder: Path, scratch: Path, embedder: str) -> None:
     """Decode, embed and store, once the network is there."""
     files = sorted(folder.iterdir())
     loaded = load(embedder, scratch)
-    fill_store(files[:16], scratch, loaded, prefix="warm-up ")
-    tell(took(lambda: fill_store(files, scratch, loaded)))
+    fill_store(files[:16], scratch / "warm-up", loaded)
+    tell(fill_store(files, scratch, loaded))
 
 
 def scale(folder: Path, scratch: Path) -> None:
@@ -119,7 +120,7 @@ def scale(folder: Path, scratch: Path) -> None:
     files = sorted(folder.iterdir())
     loaded = load("yamnet", scratch)
     _ = loaded.model
-    tell(took(lambda: fill_store(files, scratch, loaded)))
+    tell(fill_store(files, scratch, loaded))
 
 
 def dask(folder: Path, scratch: Path) -> None:
@@ -127,7 +128,7 @@ def dask(folder: Path, scratch: Path) -> None:
     files = sorted(folder.iterdir())
     loaded = load("yamnet", scratch)
     _ = loaded.model
-    tell(took(lambda: fill_store(files, scratch, loaded, on_dask=True)))
+    tell(fill_store(files, scratch, loaded, on_dask=True))
 
 
 def again(folder: Path, scratch: Path) -> None:
@@ -222,19 +223,22 @@ def load(name: str, scratch: Path) -> Any:
     return load_embedder(name, EmbedderSettings(yamnet_handle=YAMNET, networks=networks))
 
 
-def fill_store(
-    files: list[Path], scratch: Path, embedder: Any, *, on_dask: bool = False, prefix: str = ""
-) -> None:
-    """Fill a store from files that were not scanned: names serve as ids."""
+def table_of(files: list[Path]) -> Any:
+    """Return what a manifest says of files that were not scanned."""
     import pandas as pd
 
+    ids = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    seconds = soundfile.info(str(files[0])).duration
+    names = [file.name for file in files]
+    return pd.DataFrame({"clip_id": ids, "path": names, "duration_s": seconds})
+
+
+def fill_store(files: list[Path], scratch: Path, embedder: Any, *, on_dask: bool = False) -> float:
+    """Fill a store from files; return how many seconds that takes."""
     from soundx.clips.raw import RawClips
 
-    names = [file.name for file in files]
-    seconds = soundfile.info(str(files[0])).duration
-    ids = [prefix + name for name in names]
-    table = pd.DataFrame({"clip_id": ids, "path": names, "duration_s": seconds})
-    fill_table(table, RawClips(files[0].parent), scratch, embedder, on_dask=on_dask)
+    table, clips = table_of(files), RawClips(files[0].parent)
+    return took(lambda: fill_table(table, clips, scratch, embedder, on_dask=on_dask))
 
 
 def fill_table(

@@ -23,6 +23,8 @@ def main() -> None:
     from kedro_viz.integrations.deployment.local_deployer import LocalDeployer
     from kedro_viz.server import load_and_populate_data
 
+    from soundx.running.viz import guard_site
+
     final: Path = options.folder
     marker = Path("api", "deploy-viz-metadata")
     if final.exists() and not (final / marker).is_file():
@@ -41,6 +43,7 @@ def main() -> None:
     deployer = LocalDeployer()
     deployer._path = partial
     deployer.deploy(is_all_previews_enabled=True)
+    guard_site(partial)
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)

@@ -86,7 +86,7 @@ def run_kedro(*, env: str | None = None, pipelines: list[str] | None = None, **p
         session.run(pipeline_names=pipelines or ["__default__"])
 
 
-def command(*arguments: str, **variables: str) -> click.testing.Result:
+def command(*arguments: str, project: Path = ROOT, **variables: str) -> click.testing.Result:
     """Carry out ``kedro ...`` in this process: what it answers, without the seconds of a start.
 
     An empty variable is taken away.
@@ -98,8 +98,8 @@ def command(*arguments: str, **variables: str) -> click.testing.Result:
         os.environ.update(variables | {"COLUMNS": "200"})
         for name in (name for name, value in variables.items() if not value):
             del os.environ[name]
-        with contextlib.chdir(ROOT):
-            bootstrap_project(ROOT)
+        with contextlib.chdir(project):
+            bootstrap_project(project)
             from soundx.cli import cli
 
             return click.testing.CliRunner().invoke(cli, arguments)

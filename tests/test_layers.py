@@ -23,7 +23,7 @@ PACKAGE = ROOT / "src" / "soundx"
 
 # each knows what stands before it, and nothing else
 ORDER = (
-    "errors", "parallel", "labels",
+    "errors", "markup", "parallel", "labels", "options",
     "audio", "storage",
     "progress",
     "clips", "embedders", "embeddings", "metrics", "modelling", "classifier", "listening",
@@ -33,7 +33,7 @@ ORDER = (
 ENTRANCES = ("cli", "settings", "pipeline_registry", "__main__")
 # more than their place in the order says
 ONLY = {
-    "progress": {"errors", "parallel", "labels", "storage"},
+    "progress": {"errors", "parallel", "labels", "options", "storage"},
     "listening": {"errors", "labels", "progress", "audio", "classifier.bundle"},
 }
 

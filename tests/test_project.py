@@ -17,7 +17,7 @@ from soundx.audio.decoding import decode_clip
 from soundx.errors import DryRunDone, SoundxError, find_soundx_error
 from soundx.pipeline_registry import register_pipelines
 from soundx.running.messages import message_for_people
-from tests.conftest import DEMO, ROOT, command, every_byte, load, run_kedro
+from tests.conftest import DEMO, ROOT, every_byte, load, run_kedro
 
 
 def kedro(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -220,26 +220,6 @@ def test_outside_the_demo_nothing_falls_back_in_silence(demo, tmp_path, monkeypa
     with pytest.raises(Exception, match="nowhere") as caught:
         run_kedro(source=str(demo / "01_raw"), data_root=str(tmp_path / "data"))
     assert "embedder=logmel" in message_for_people(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--params=data_root={tmp}"], "Four ways to begin"),
-        (["--params=source=/no/such/folder"], "/no/such/folder is not a folder"),
-        (["--params=training.max_epochs=many"], "valid integer"),
-        (["--params=training.epochs=3"], "not permitted"),
-        (["--pipelines=nope"], "There is no pipeline 'nope'"),
-        (["--env=nope"], "conf/nope"),
-        (["--pipelines=training", "--params=data_root={tmp}"], "--pipelines=preprocessing"),
-        (["--pipelines=evaluation", "--params=data_root={tmp}"], "--pipelines=training"),
-    ],
-)
-def test_mistakes_are_answered_in_one_message_without_a_traceback(tmp_path, arguments, message):
-    done = command("run", *(argument.format(tmp=tmp_path) for argument in arguments))
-    assert done.exit_code == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.output
 
 
 def test_a_mistake_is_answered_as_well_by_kedro_in_a_process_of_its_own(tmp_path):

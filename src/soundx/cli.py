@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import functools
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,11 @@ import click
 from kedro.framework.cli.project import package as kedro_package
 from kedro.framework.cli.project import run as kedro_run
 from kedro.utils import find_kedro_project
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from soundx.errors import DryRunDone, find_soundx_error
+from soundx.running.hooks import SummaryHooks
 from soundx.running.messages import message_for_people
 from soundx.running.quiet import greetings_withheld
 from soundx.storage.s3 import explained_errors
@@ -27,6 +32,15 @@ if TYPE_CHECKING:
 
 # before TensorFlow is loaded: its start-up notes are not for the people who run soundx
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class _Stopped(click.ClickException):
+    """Somebody pressed Ctrl-C."""
+
+    exit_code = 130  # as shells have it: 128 and the number of SIGINT
+
+    def __init__(self) -> None:
+        super().__init__("Stopped. What was finished is kept: run it again to go on.")
 
 
 @click.group(name="soundx")
@@ -45,16 +59,62 @@ def _known_pipelines() -> list[str]:
     ]
 
 
-def _check_pipelines(wanted: Iterable[str]) -> None:
-    known = _known_pipelines()
+def _check(what: str, wanted: Iterable[str], known: Iterable[str]) -> None:
+    """Stop at a name that is none of those known; name the nearest, or all where none is near."""
+    known = list(known)
     for name in wanted:
         if name not in known:
-            raise click.ClickException(
-                f"There is no pipeline '{name}'. There are: {', '.join(known)}."
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = (
+                f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(known))}."
             )
+            raise click.ClickException(f"There is no {what} '{name}'. {meant}")
 
 
-def _check_configuration(source: str | None) -> None:
+def _check_selection(options: Mapping[str, Any]) -> None:
+    """Stop where nodes, tags or datasets are named that the pipelines to run have not."""
+    chosen = {option: options.get(option) or () for option in _SELECTIONS}
+    if not any(chosen.values()):
+        return
+    from kedro.framework.project import pipelines
+    from kedro.pipeline import Pipeline
+
+    wanted = list(options.get("pipelines") or []) or ["__default__"]
+    pipelines.set_requested(wanted)
+    whole = sum((pipelines[name] for name in wanted), Pipeline([]))
+    nodes = {node.name for node in whole.nodes}
+    spaces = [str(node.namespace).split(".") for node in whole.nodes if node.namespace]
+    known = {
+        "node": nodes,
+        "tag": {tag for node in whole.nodes for tag in node.tags},
+        "dataset": {name for name in whole.datasets() if not name.startswith("params:")},
+        "namespace": {".".join(parts[: n + 1]) for parts in spaces for n in range(len(parts))},
+    }
+    for option, what in _SELECTIONS.items():
+        _check(what, chosen[option], known[what])
+    names = {option: chosen[option] for option in _SELECTIONS if option != "namespaces"}
+    try:
+        whole.filter(**names, node_namespaces=chosen["namespaces"])
+    except ValueError:
+        raise click.ClickException(
+            "Nothing is left to run: no node is in all that is named. Name fewer of --nodes, "
+            "--tags, --from-nodes, --to-nodes, --from-inputs, --to-outputs, --namespaces."
+        ) from None
+
+
+_SELECTIONS = {
+    "node_names": "node",
+    "from_nodes": "node",
+    "to_nodes": "node",
+    "tags": "tag",
+    "from_inputs": "dataset",
+    "to_outputs": "dataset",
+    "namespaces": "namespace",
+}
+"""Options that select a part of a pipeline, and what they name."""
+
+
+def _check_configuration(source: str | None, env: str | None) -> None:
     if source is not None and not Path(source).is_dir():  # an archive, or the address of one
         return
     folder = Path(source or (find_kedro_project(Path.cwd()) or Path.cwd()) / "conf")
@@ -64,6 +124,15 @@ def _check_configuration(source: str | None) -> None:
             "a folder with base/ in it, or the archive conf-soundx.tar.gz that 'kedro package' "
             "makes beside the wheel."
         )
+    if env is not None:
+        _check("environment", [env], [path.name for path in folder.iterdir() if path.is_dir()])
+
+
+def _check_runner(name: str | None) -> None:
+    import kedro.runner
+
+    if name and "." not in name:
+        _check("runner", [name], [n for n in kedro.runner.__all__ if n.endswith("Runner")])
 
 
 @contextmanager
@@ -79,13 +148,20 @@ def _one_message(env: str | None) -> Iterator[None]:
         if message is None:
             raise
         raise click.ClickException(message) from None
+    except KeyboardInterrupt:
+        SummaryHooks.note_interruption()
+        raise _Stopped from None
 
 
 def _for_people(command: Any) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        _check_configuration(kwargs.get("conf_source"))
-        _check_pipelines(kwargs.get("pipelines") or [])
+        _check_configuration(kwargs.get("conf_source"), kwargs.get("env"))
+        single = kwargs.get("pipeline")
+        wanted = kwargs.get("pipelines") or ([single] if single else [])
+        _check("pipeline", wanted, _known_pipelines())
+        _check_runner(kwargs.get("runner"))
+        _check_selection({**kwargs, "pipelines": wanted})
         with _one_message(kwargs.get("env")), greetings_withheld():
             return command(*args, **kwargs)
 
@@ -109,10 +185,40 @@ Pipelines: {", ".join(_known_pipelines()[1:])}.
 Without YAMNet's weights, and without a network: --params=embedder=logmel.
 """
 
+
+_EXPECTED = {
+    "params": "NAME=VALUE,NAME=VALUE. Quote what is no plain word, as in "
+    "--params=\"ingestion.exclude=[':TEST*']\"; lists of more than one value stand in "
+    "conf/local/parameters.yml",
+    "runner_params": "NAME=VALUE,NAME=VALUE",
+    "load_versions": "DATASET:VERSION,DATASET:VERSION",
+}
+"""Options that are read by a grammar of Kedro's, and how they are written."""
+
+
+def _read_for_people(option: click.Parameter) -> click.Parameter:
+    """Return an option whose values are read with a word on what cannot be read."""
+    read = option.callback
+    if option.name not in _EXPECTED or read is None:
+        return option
+
+    def callback(context: click.Context, param: click.Parameter, value: Any) -> Any:
+        try:
+            return read(context, param, value)
+        except (YAMLError, OmegaConfBaseException, click.ClickException) as error:
+            said = " ".join(str(error).split())
+            told = f"{value!r} cannot be read ({said}). Expected: {_EXPECTED[param.name or '']}."
+            raise click.BadParameter(told, context, param) from None
+
+    wrapped = copy.copy(option)
+    wrapped.callback = callback
+    return wrapped
+
+
 run = click.Command(
     name="run",
     callback=_for_people(kedro_run.callback),
-    params=kedro_run.params,
+    params=[_read_for_people(option) for option in kedro_run.params],
     help=_HELP,
     context_settings=kedro_run.context_settings,
 )
@@ -153,6 +259,7 @@ _env_option = click.option("--env", default="s3", show_default=True, help="Envir
 def _releases(env: str) -> Releases:
     from soundx.running.catalog import open_catalog
 
+    _check_configuration(None, env)
     releases: Releases = open_catalog(Path.cwd(), env).load("releases")
     return releases
 

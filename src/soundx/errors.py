@@ -70,6 +70,21 @@ class EmbedderUnavailableError(SoundxError):
     """An embedder's weights cannot be had."""
 
 
+class BrokenFileError(SoundxError):
+    """A file that soundx wrote for itself is not what it wrote.
+
+    Args:
+        name: The file.
+        why: How that was seen, in a few words.
+        remedy: What makes it again.
+    """
+
+    def __init__(self, name: str, why: str, *, remedy: Remedy = Remedy.RUN) -> None:
+        super().__init__(f"{name} is broken: {why}. It can be made again.", remedy=remedy)
+        self.name = name
+        self.why = why
+
+
 class DryRunDone(SoundxError):  # noqa: N818  no error: the run ends here on purpose
     """A dry run has said what it would do; nothing after it is to run."""
 

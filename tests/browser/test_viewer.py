@@ -145,7 +145,7 @@ def test_a_model_is_trained_once_by_who_knows_the_password(visit, viewer, shot):
         sign_in(window, viewer.password)
         expect(window.get_by_role("button", name="Start")).to_be_visible()
         settle(window)
-    # last: after a wrong password nobody is let in for a while
+    # last: after a wrong password nobody at this address is let in for a while
     sign_in(stranger, "wrong password")
     expect(stranger.get_by_text("not the password")).to_be_visible()
     expect(stranger.get_by_role("button", name="Start")).to_have_count(0)

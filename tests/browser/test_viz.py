@@ -41,8 +41,8 @@ def site(demo, tmp_path_factory):
 def graph(site, browser):
     """The graph, opened by somebody who was here before: no tour of what is new."""
     page = browser.new_page(viewport={"width": 1500, "height": 950})
-    # the page asks for a font from elsewhere
-    page.route("**/*", lambda r: r.continue_() if site[1] in r.request.url else r.abort())
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.add_init_script(
         "localStorage.KedroViz = JSON.stringify({showFeatureHints: false, theme: 'light'})"
     )
@@ -50,6 +50,8 @@ def graph(site, browser):
     expect(page.locator(".pipeline-node", has_text="raw_clips")).to_be_visible()
     yield page
     page.close()
+    ours = (site[1], "data:", "blob:")
+    assert [url for url in asked if not url.startswith(ours)] == []
 
 
 def open_panel(page, name):
@@ -157,13 +159,19 @@ def test_the_last_run_is_shown_by_the_live_server(own_demo, tmp_path):
             # until it listens
             again = urllib3.Retry(90, backoff_factor=0.2, backoff_max=1)
             url = f"http://127.0.0.1:{port}/api/run-status"
-            status = urllib3.request("GET", url, retries=again, timeout=60).json()
+            answer = urllib3.request("GET", url, retries=again, timeout=60)
+            status = answer.json()
+            # a web page that has its own name point here
+            rebound = {"Host": f"rebound.example:{port}"}
+            refused = urllib3.request("GET", url, headers=rebound, retries=False, timeout=60)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
             server.wait(20)
             log.seek(0)
             print(log.read())  # noqa: T201 - where the test fails, it says why
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert refused.status == 400
     assert status["pipeline"]["status"] == "success"
     assert len(status["nodes"]) == 5
     assert all(node["duration"] > 0 for node in status["nodes"].values())

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from soundx.classifier.bundle import Classifier, head_file
+from soundx.classifier.bundle import LABELS, Classifier, head_files
 from soundx.classifier.options import ExportOptions
 from soundx.embedders import EmbedderSettings, load_embedder
-from soundx.errors import SoundxError
+from soundx.errors import BrokenFileError, SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions, build_head, clip_probabilities
 from soundx.modelling.joint import TrainedHeads
@@ -124,7 +125,11 @@ def test_an_exported_head_that_answers_otherwise_is_noticed(rng, exported, head)
     clips = [(clip, load_embedder("logmel").embed([clip])[0])]
     assert largest_difference(classifier, heads, clips) < 1e-3
     other = {GENERAL: "C", "C": GENERAL}[head]  # of as many classes
-    files = {**classifier.files, head_file(head): classifier.files[head_file(other)]}
+    own = head_files(heads.tree.heads)
+    files = {**classifier.files, own[head]: classifier.files[own[other]]}
+    with pytest.raises(BrokenFileError, match="checksum"):
+        Classifier(files)
+    files[LABELS] = json.dumps({**classifier.info, "files": {}}).encode()
     assert largest_difference(Classifier(files), heads, clips) > 0.01
 
 

@@ -64,15 +64,49 @@ def test_licences_are_kept_in_either_spelling(write_clip, tmp_path, column):
     assert manifest["licence"].to_dict() == {"A/1.wav": "CC0", "A/2.wav": ""}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("name,label\na,b\n", "no 'filename'"), ("filename,label\na,b\na,c\n", "twice")],
-)
-def test_unusable_metadata_is_said(write_clip, tmp_path, text, message):
-    write_clip("A/1.wav")
-    (tmp_path / "metadata.csv").write_text(text)
-    with pytest.raises(SoundxError, match=message):
-        scan(tmp_path)
+def test_folders_named_like_sides_of_a_split_are_no_labels(write_clip, tmp_path, caplog):
+    for side in ("train", "Test"):
+        for label in ("cat", "dog"):
+            write_clip(f"{side}/{label}/1.wav")
+    write_clip(":BACKGROUND/1.wav")
+    (tmp_path / "train/notes.txt").write_text("how it was recorded")
+    manifest, rejected = scan(tmp_path)
+    assert manifest["label"].value_counts().to_dict() == {"cat": 2, "dog": 2, BACKGROUND: 1}
+    assert list(rejected) == ["train/notes.txt"]
+    assert "Test, train: folders named like sides of a split" in caplog.text
+
+
+def test_such_a_folder_beside_labels_is_one_and_is_told_of(write_clip, tmp_path, caplog):
+    for name in ("train/cow/1.wav", "cat/1.wav", "Cat/1.wav"):
+        write_clip(name)
+    manifest, _ = scan(tmp_path)
+    assert sorted(manifest["label"]) == ["Cat", "cat", "train"]
+    assert "'train' is taken for a label" in caplog.text
+    assert "The labels 'Cat' and 'cat' differ in case" in caplog.text
+
+
+def test_a_label_called_like_a_side_is_a_label(write_clip, tmp_path, caplog):
+    for name in ("train/1.wav", "test/1.wav", "test/deeper/2.wav"):
+        write_clip(name)
+    (tmp_path / "metadata.csv").write_text("filename,label\ntest/1.wav,ship\n")
+    manifest, _ = scan(tmp_path)
+    assert sorted(manifest["label"]) == ["ship", "test", "train"]
+    assert "'test' is taken for a label" in caplog.text
+    assert "'train' is taken" not in caplog.text
+
+
+def test_unusable_folds_and_names_are_reasons_of_one_clip(write_clip, tmp_path):
+    folds = ["inf", "2.7", "one", "1e400", "3.0"]
+    for number in range(len(folds) + 1):
+        write_clip(f"A/{number}.wav")
+    lines = [f"A/{number}.wav,,{fold}" for number, fold in enumerate(folds)]
+    lines.append(f"A/5.wav,{'x' * 250},")
+    (tmp_path / "metadata.csv").write_text("filename,category,fold\n" + "\n".join(lines))
+    manifest, rejected = scan(tmp_path)
+    assert manifest["fold"].to_dict() == {"A/4.wav": 3}
+    for number, fold in enumerate(folds[:4]):
+        assert f"{fold!r}, is not a whole number" in rejected[f"A/{number}.wav"]
+    assert "longer than 200 bytes" in rejected["A/5.wav"]
 
 
 def test_duplicates_of_one_label_are_kept_once_and_reported(write_clip, tmp_path):

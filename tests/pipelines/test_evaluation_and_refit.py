@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import clip_facts, model_card
 from soundx.embedders import EmbedderInfo
 from soundx.embeddings.store import EmbeddingStore
@@ -63,7 +66,11 @@ class Project:
 
     def evaluate(self, heads, left_out=None, found=None):
         left_out = pd.DataFrame() if left_out is None else left_out
-        table = predict_test_clips(heads, self.manifest, self.splits, self.store, left_out)
+        labels = json.dumps({"version": heads.version}).encode()
+        classifier = Classifier({"soundx.tflite": b"", "labels.json": labels})
+        table = predict_test_clips(
+            heads, self.manifest, self.splits, self.store, left_out, classifier
+        )
         return table, score_predictions(table, heads, self.splits, found or {})
 
 

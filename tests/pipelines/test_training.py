@@ -126,8 +126,8 @@ def test_a_classifier_that_strays_from_its_heads_is_not_made(made, inputs, monke
     exported = made["classifier"]
     monkeypatch.setattr("soundx.classifier.export.export_classifier", lambda *_: exported)
     export = create_pipeline().only_nodes("training.export_heads")
-    with pytest.raises(SoundxError, match=r"strays by .* Nothing was saved"):
-        run(export, {**inputs, "heads": made["heads"], "embedder": Deaf()})
+    with pytest.raises(SoundxError, match=r"strays by .* the model before it stays"):
+        run(export, {**inputs, **made, "candidate_heads": made["heads"], "embedder": Deaf()})
 
 
 def test_embeddings_of_another_embedder_stop_it(inputs):
@@ -140,6 +140,7 @@ def test_embeddings_of_another_embedder_stop_it(inputs):
 def test_its_steps_are_these():
     assert sorted(steps(create_pipeline())) == [
         "training.export_heads",
+        "training.hear_parity_clips",
         "training.plot_training_curves",
         "training.train_heads",
     ]

@@ -46,7 +46,7 @@ def summary(tmp_path, monkeypatch, capsys):
         manifest = pd.DataFrame({"label": labels, "category": categories})
         catalog = DataCatalog(
             {
-                "bucket_clips": clips or ClipSourceDataset(source="clips"),
+                "bucket_clips": clips or ClipSourceDataset(path="clips"),
                 "clip_manifest": MemoryDataset(manifest),
                 "rejected_clips": CSVDataset(
                     filepath=str(tmp_path / "reports/rejected_clips.csv"),

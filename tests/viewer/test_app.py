@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from streamlit.testing.v1 import AppTest
 
+from soundx.markup import escaped
 from soundx.running.catalog import open_catalog, read_parameters
 from soundx.viewer.model import mix, timeline
-from soundx.viewer.project import escaped
 from tests.conftest import ROOT
 from tests.viewer.conftest import open_page
 

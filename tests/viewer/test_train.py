@@ -23,6 +23,7 @@ def open_page(monkeypatch):
     """Open the page in a browser of its own, where nobody has typed a password yet."""
     monkeypatch.setenv(PASSWORD, SECRET)
     monkeypatch.setattr(train, "_GATE", Gate(lambda: 0.0))
+    monkeypatch.setattr(train, "_address", lambda: None)  # AppTest has none
 
     def open_(project, env=None):
         script = PAGE.format(project=str(project.folder), env=env)
@@ -63,7 +64,7 @@ def test_without_a_password_it_explains_and_can_start_nothing(
     assert not app.text_input
 
 
-def test_a_wrong_password_opens_nothing_and_slows_every_browser(project, open_page):
+def test_a_wrong_password_opens_nothing_and_slows_every_browser_of_its_address(project, open_page):
     app = sign_in(open_page(project), "guess")
     assert not app.exception
     assert "not the password" in app.error[0].value
@@ -83,6 +84,29 @@ def test_wrong_passwords_cost_ever_more_up_to_a_limit():
         now_s += 0.01
     assert gate.passes(SECRET, SECRET)
     assert not gate.passes("", SECRET)
+
+
+def test_who_guesses_elsewhere_keeps_nobody_out():
+    gate = Gate(lambda: 0.0)
+    for attacker in ("192.0.2.66", "2001:db8::1", "::ffff:192.0.2.67"):
+        assert not gate.passes("guess", SECRET, attacker)
+    for guess_again in ("192.0.2.66", "2001:db8::2", "192.0.2.67"):
+        with pytest.raises(SoundxError, match="Too soon"):
+            gate.passes(SECRET, SECRET, guess_again)
+    assert gate.passes(SECRET, SECRET, "192.0.2.10")
+    assert gate.passes(SECRET, SECRET, "2001:db8:0:1::1")
+    assert gate.passes(SECRET, SECRET)
+    with pytest.raises(SoundxError, match="Too soon"):
+        gate.passes("guess", SECRET, "192.0.2.66")
+
+
+def test_many_addresses_take_no_more_memory():
+    gate = Gate(lambda: 0.0)
+    for number in range(5000):
+        gate.passes("guess", SECRET, f"10.0.{number // 256}.{number % 256}")
+    assert len(gate._closed) == 4096
+    with pytest.raises(SoundxError, match="Too soon"):
+        gate.passes(SECRET, SECRET, "10.0.19.135")
 
 
 def test_the_right_password_shows_what_can_be_run(project, open_page):

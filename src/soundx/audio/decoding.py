@@ -55,7 +55,12 @@ MAX_WHOLE_S = 2 * 3600.0
 
 _START_S = 60.0
 _PATIENCE = 4  # seconds on the clock for one of processor time: others want to compute as well
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_SETTINGS = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # glibc gives a clip's memory back and asks for it again: a third of the time of decoding it
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+}
 # nothing else of the environment, with its keys and passwords, is for who reads strangers' files
 _VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -176,7 +181,7 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=complaints,
                 bufsize=0,
-                env=known | dict.fromkeys(_ONE_THREAD, "1"),
+                env=known | _SETTINGS,
                 start_new_session=True,
             )
             assert self._process.stdout is not None

@@ -6,7 +6,7 @@ It runs through LiteRT alone: no TensorFlow, no Kedro, no soundx needed on the d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from soundx.audio import Float32
-from soundx.errors import Remedy, SoundxError
+from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.labels import GENERAL, UNKNOWN, LabelTree
 from soundx.parallel import Pool
+from soundx.storage.checksum import digest, parse_json, with_checksum
+from soundx.storage.names import file_names
 
 JOINT_MODEL = "soundx.tflite"
 LABELS = "labels.json"
@@ -24,9 +26,9 @@ HEADER = "Classes.h"
 MODEL_CARD = "model_card.md"
 
 
-def head_file(head: str) -> str:
-    """Return the name of a head's TFLite file."""
-    return f"soundx_model_{head}.tflite"
+def head_files(heads: Iterable[str]) -> dict[str, str]:
+    """Return the name of the TFLite file of each head of a classifier."""
+    return {head: f"soundx_model_{name}.tflite" for head, name in file_names(heads).items()}
 
 
 class Classifier:
@@ -45,6 +47,7 @@ class Classifier:
                 remedy=Remedy.TRAIN,
             )
         self.files = dict(files)
+        self.check()
         # sessions of the viewer share one classifier
         self._interpreters = {
             name: Pool(partial(_interpreter, content))
@@ -55,12 +58,39 @@ class Classifier:
     @cached_property
     def info(self) -> dict[str, Any]:
         """The content of ``labels.json``."""
-        return dict(json.loads(self.files[LABELS]))
+        try:
+            return dict(parse_json(self.files[LABELS], LABELS))
+        except BrokenFileError as error:
+            raise _broken(LABELS, error.why) from None
+
+    def check(self) -> None:
+        """Hold the files against the checksums in ``labels.json``, where those are.
+
+        Raises:
+            BrokenFileError: One is not what was trained.
+        """
+        for name, expected in self.info.get("files", {}).items():
+            if name not in self.files:
+                raise _broken(name, "it is missing")
+            if digest(self.files[name]) != expected:
+                raise _broken(name, "its checksum is of something else")
 
     def with_card(self, card: str, *, tflite_difference: float) -> Classifier:
         """Return the same classifier with its card, and its parity noted beside the labels."""
-        info = {**self.info, "tflite_difference": tflite_difference}
-        return Classifier({**self.files, LABELS: _to_json(info), MODEL_CARD: card.encode()})
+        return self._with({MODEL_CARD: card.encode()}, {"tflite_difference": tflite_difference})
+
+    def with_checksums(self) -> Classifier:
+        """Return the same classifier with the checksums of its files beside the labels.
+
+        Not that of the card: an evaluation writes it anew.
+        """
+        changing = (LABELS, MODEL_CARD)
+        sums = {n: digest(content) for n, content in self.files.items() if n not in changing}
+        return self._with({}, {"files": sums})
+
+    def _with(self, files: Mapping[str, bytes], info: Mapping[str, Any]) -> Classifier:
+        labels = _to_json(with_checksum({**self.info, **info}))
+        return Classifier({**self.files, **files, LABELS: labels})
 
     @property
     def version(self) -> str:
@@ -129,8 +159,9 @@ class Classifier:
         """
         if head not in self.tree.heads:
             raise SoundxError(f"There is no head '{head}'; there are {', '.join(self.tree.heads)}.")
-        if head_file(head) in self.files:
-            return self._run(head_file(head), waveform)
+        own = self.info["heads"][head].get("file")
+        if own in self.files:
+            return self._run(own, waveform)
         return np.asarray(self.tree.by_head(self.predict(waveform)[None])[head][0], np.float32)
 
     def _run(self, name: str, waveform: npt.ArrayLike) -> Float32:
@@ -148,6 +179,10 @@ class Classifier:
             interpreter.invoke()
             result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
             return np.array(result, np.float32)
+
+
+def _broken(name: str, why: str) -> BrokenFileError:
+    return BrokenFileError(f"The classifier's {name}", why, remedy=Remedy.TRAIN)
 
 
 def _interpreter(content: bytes) -> Any:
@@ -172,9 +207,10 @@ def labels_file(
     background: bool,
     manifest_digest: str,
     sample_rate_hz: int,
-    head_files: bool = False,
+    with_head_files: bool = False,
 ) -> bytes:
     """Return ``labels.json``: all that a program needs to use the TFLite files."""
+    files = head_files(tree.heads) if with_head_files else {}
     content = {
         "version": version,
         "input": {
@@ -191,7 +227,7 @@ def labels_file(
         "unknown": UNKNOWN,
         "background": background,
         "heads": {
-            head: {**({"file": head_file(head)} if head_files else {}), "classes": list(classes)}
+            head: {**({"file": files[head]} if files else {}), "classes": list(classes)}
             for head, classes in tree.heads.items()
         },
         "embedder": dict(embedder),

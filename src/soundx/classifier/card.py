@@ -10,6 +10,7 @@ import pandas as pd
 
 import soundx
 from soundx.labels import BACKGROUND
+from soundx.markup import card_text
 from soundx.modelling.joint import TrainedHeads
 from soundx.progress import counted
 
@@ -88,7 +89,8 @@ def model_card(
     if per_class is not None:
         lines += _by_label(per_class)
     if metrics and metrics.get("warnings"):
-        lines += ["## What to doubt", "", *(f"- {doubt}" for doubt in metrics["warnings"]), ""]
+        doubts = [f"- {card_text(doubt)}" for doubt in metrics["warnings"]]
+        lines += ["## What to doubt", "", *doubts, ""]
     lines += _limits(heads)
     lines += _reproduce(heads)
     return "\n".join(lines)
@@ -105,8 +107,8 @@ def _what_it_does(heads: TrainedHeads, tflite_difference: float | None) -> list[
         f"{counted(len(heads.tree.labels), 'label')} out: P(label) = P(category) x "
         "P(label | category).",
         "",
-        f"- Embedder: **{embedder.name}** (`{embedder.fingerprint}`), {embedder.dim} numbers every "
-        f"{embedder.hop_s} s, made of {parts}",
+        f"- Embedder: **{card_text(embedder.name)}** (`{embedder.fingerprint}`), "
+        f"{embedder.dim} numbers every {embedder.hop_s} s, made of {parts}",
         f"- Head: {heads.training.get('head', 'seed')}",
         f"- Labels: {_some(heads.tree.labels)}",
     ]
@@ -130,7 +132,7 @@ def _made_from(heads: TrainedHeads, clips: ClipFacts | None) -> list[str]:
     if heads.training.get("refit") == "all":
         lines.append("- It learned from all of them, test clips too")
     if clips is not None and clips.licences:
-        told = ", ".join(f"{name}: {n:,}" for name, n in clips.licences.items())
+        told = ", ".join(f"{card_text(name)}: {n:,}" for name, n in clips.licences.items())
         lines.append(f"- Licences of the clips: {told}")
     elif clips is not None:
         lines.append("- Licences of the clips: not told")
@@ -218,8 +220,7 @@ def _by_label(per_class: pd.DataFrame) -> list[str]:
     shown = f"The {len(worst)} hardest of {counted(len(per_class), 'label')}"
     rows = [
         (
-            # a bar would end the cell
-            str(row.label).replace("|", "\\|"),
+            card_text(row.label),
             str(row.n_test_clips),
             f"{row.precision:.3f}",
             f"{row.recall:.3f} ({row.recall_ci95_low:.3f} to {row.recall_ci95_high:.3f})",
@@ -253,7 +254,7 @@ def _reproduce(heads: TrainedHeads) -> list[str]:
         f"- soundx {soundx.__version__}",
         f"- Digest of clips, labels and sides: `{heads.manifest_digest}`",
         f"- Embedder: `{heads.embedder.fingerprint}`",
-        *(f"- {name}: {value}" for name, value in heads.training.items()),
+        *(f"- {name}: {card_text(value)}" for name, value in heads.training.items()),
         "",
     ]
 
@@ -265,4 +266,4 @@ def _table(heading: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _some(names: tuple[str, ...]) -> str:
     more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(card_text, names[:_LISTED])) + (f" and {more} more" if more > 0 else "")

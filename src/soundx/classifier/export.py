@@ -14,9 +14,8 @@ from soundx.audio import SAMPLE_RATE_HZ
 from soundx.classifier import bundle
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.options import ExportOptions
-from soundx.embedders.base import Embedder, exportable
+from soundx.embedders.base import Embedder, check_embedder, exportable
 from soundx.embedders.tf_front_end import normalise_level
-from soundx.errors import Remedy, SoundxError
 from soundx.labels import GENERAL
 from soundx.modelling.joint import LABELS, TrainedHeads
 from soundx.progress import track
@@ -57,7 +56,7 @@ class ServedModel(tf.Module):
 
     def _of_head(self, head: str, frames: tf.Tensor) -> tf.Tensor:
         tree = self._heads.tree
-        if LABELS not in self._models:
+        if not self._heads.is_joint:
             plain = frames[:, : self._heads.embedder.plain_width]
             logits = self._models[head](plain, training=False)
             return tf.nn.softmax(tf.reduce_mean(logits, axis=0))
@@ -75,7 +74,7 @@ class ServedModel(tf.Module):
 
     def _joint(self, frames: tf.Tensor) -> tf.Tensor:
         tree = self._heads.tree
-        if LABELS in self._models:
+        if self._heads.is_joint:
             return self._of_labels(frames)
         general = self._of_head(GENERAL, frames)
         if tree.is_flat:
@@ -102,12 +101,7 @@ def export_classifier(
         SoundxError: The embedder is not the one the heads were trained on.
     """
     options = options or ExportOptions()
-    if embedder.fingerprint != heads.embedder.fingerprint:
-        raise SoundxError(
-            f"The heads were trained on {heads.embedder.name} ({heads.embedder.fingerprint}), "
-            f"but the embedder at hand is {embedder.name} ({embedder.fingerprint}).",
-            remedy=Remedy.PREPROCESS_AND_TRAIN,
-        )
+    check_embedder(embedder, heads.embedder)
     files = {
         bundle.LABELS: bundle.labels_file(
             heads.tree,
@@ -118,19 +112,20 @@ def export_classifier(
             background=heads.background,
             manifest_digest=heads.manifest_digest,
             sample_rate_hz=SAMPLE_RATE_HZ,
-            head_files=options.heads,
+            with_head_files=options.heads,
         ),
         bundle.HEADER: bundle.cpp_header(heads.tree),
     }
+    head_files = bundle.head_files(heads.tree.heads)
     todo: list[str | None] = [None]
     if options.heads and not heads.tree.is_flat:  # of a flat tree one head is the whole model
         todo += heads.tree.heads
     for head in track(todo, description="Exporting to TFLite"):
-        name = bundle.JOINT_MODEL if head is None else bundle.head_file(head)
+        name = bundle.JOINT_MODEL if head is None else head_files[head]
         files[name] = _convert(ServedModel(embedder, heads, head))
     if options.heads and heads.tree.is_flat:
-        files[bundle.head_file(GENERAL)] = files[bundle.JOINT_MODEL]
-    return Classifier(files)
+        files[head_files[GENERAL]] = files[bundle.JOINT_MODEL]
+    return Classifier(files).with_checksums()
 
 
 def _convert(model: ServedModel) -> bytes:

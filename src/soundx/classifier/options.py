@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from soundx.options import Options
 
 
-class ExportOptions(BaseModel):
+class ExportOptions(Options):
     """What is exported beside the joint model.
 
     Attributes:
@@ -13,7 +13,5 @@ class ExportOptions(BaseModel):
             copy of the embedder. Nothing in soundx needs them: what a head says follows from the
             joint answer.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     heads: bool = False

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from soundx.classifier.bundle import Classifier
 from soundx.errors import Setting, SoundxError
+from soundx.options import Options
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import is_md5
 
@@ -29,7 +30,7 @@ RELEASE = "release.json"
 _CROSS_VALIDATED = "cross_validated_accuracy"
 
 
-class PublishingOptions(BaseModel):
+class PublishingOptions(Options):
     """When a classifier may become the latest release.
 
     Attributes:
@@ -37,8 +38,6 @@ class PublishingOptions(BaseModel):
             cross-validated where both were, else on test clips.
         force: Publish it however much worse it is.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_accuracy_drop: float = Field(0.01, ge=0, le=1)
     force: bool = False

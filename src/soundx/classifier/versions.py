@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 
 from soundx.classifier.bundle import MODEL_CARD, Classifier
 from soundx.errors import SoundxError
+from soundx.storage.csv import read_csv
 from soundx.storage.folder import Folder
 
 
@@ -42,6 +44,19 @@ class Evaluation:
     confusion: pd.DataFrame
     reliability: pd.DataFrame
     model_card: str
+
+
+_FORMAT = "%Y-%m-%dT%H.%M.%S.%f"
+
+
+def next_version(version: str) -> str:
+    """Return the version a millisecond later, in the form Kedro uses.
+
+    >>> next_version("2026-11-24T20.23.09.999Z")
+    '2026-11-24T20.23.10.000Z'
+    """
+    later = datetime.strptime(version[:-1], _FORMAT) + timedelta(milliseconds=1)
+    return f"{later.strftime(_FORMAT)[:-3]}Z"
 
 
 class ModelVersion:
@@ -74,7 +89,7 @@ class ModelVersion:
     @cached_property
     def per_class(self) -> pd.DataFrame:
         """Its ``per_class_metrics.csv``."""
-        return pd.read_csv(io.BytesIO(self.folder.read("per_class_metrics.csv")))
+        return read_csv(self.folder.read("per_class_metrics.csv"))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -84,14 +99,14 @@ class ModelVersion:
     @cached_property
     def confusion(self) -> pd.DataFrame:
         """Its ``confusion_matrix.csv``."""
-        return pd.read_csv(io.BytesIO(self.folder.read("confusion_matrix.csv")), index_col=0)
+        return read_csv(self.folder.read("confusion_matrix.csv"), index_col=0)
 
     @cached_property
     def reliability(self) -> pd.DataFrame | None:
         """Its ``reliability.csv``; None of models evaluated before there was one."""
         if not self.folder.exists("reliability.csv"):
             return None
-        return pd.read_csv(io.BytesIO(self.folder.read("reliability.csv")))
+        return read_csv(self.folder.read("reliability.csv"))
 
 
 class ModelVersions(Mapping[str, ModelVersion]):

@@ -5,7 +5,9 @@ What the ledger does not know is somebody's own and is never touched.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,9 +20,10 @@ KEPT_BY_SOUNDX = ".soundx"
 """Folder inside the mirror for the ledger and for files still on their way."""
 
 _FILE = "ledger.sqlite"
+_COLUMNS = "PRAGMA table_info(files)"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files
-    (key TEXT PRIMARY KEY, version TEXT, size INTEGER, mtime_ns INTEGER);
+    (key TEXT PRIMARY KEY, version TEXT, size INTEGER, mtime_ns INTEGER, checksum INTEGER);
 CREATE TABLE IF NOT EXISTS refused (key TEXT PRIMARY KEY, reason TEXT);
 CREATE TABLE IF NOT EXISTS origin (url TEXT);
 """
@@ -58,6 +61,8 @@ class Ledger:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+        if not any(name == "checksum" for _, name, *_ in database.execute(_COLUMNS)):  # 0.1's
+            database.execute("ALTER TABLE files ADD COLUMN checksum INTEGER")
 
     @classmethod
     @contextmanager
@@ -80,20 +85,28 @@ class Ledger:
             yield cls(database)
 
     def files(self) -> dict[str, LedgerEntry]:
-        """Return all files put there, by key."""
-        rows = self._db.execute("SELECT key, version, size, mtime_ns FROM files")
-        return {key: LedgerEntry(*entry) for key, *entry in rows}
+        """Return all files put there, by key; a garbled row is as good as none."""
+        rows = self._db.execute("SELECT key, version, size, mtime_ns, checksum FROM files")
+        return {
+            key: LedgerEntry(*entry)
+            for key, *entry, checksum in rows
+            if checksum is None or checksum == _checksum(key, *entry)
+        }
 
     def expect(self, item: SourceObject) -> None:
         """Note that a file is about to be put there, so that it is known as ours."""
-        self._db.execute("INSERT OR REPLACE INTO files VALUES (?, '', -1, 0)", (item.key,))
+        self._write(item.key, "", -1, 0)
 
     def put(self, item: SourceObject, path: Path) -> None:
         """Note that a file was put there."""
         state = path.stat()
+        self._write(item.key, version_of(item), state.st_size, state.st_mtime_ns)
+
+    def _write(self, *row: str | int) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-            (item.key, version_of(item), state.st_size, state.st_mtime_ns),
+            "INSERT OR REPLACE INTO files (key, version, size, mtime_ns, checksum) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (*row, _checksum(*row)),
         )
 
     def forget(self, key: str) -> None:
@@ -122,6 +135,10 @@ class Ledger:
     def refused(self) -> list[tuple[str, str]]:
         """Return (key, reason) of what the last run refused."""
         return list(self._db.execute("SELECT key, reason FROM refused ORDER BY key"))
+
+
+def _checksum(*row: str | int) -> int:
+    return zlib.crc32(json.dumps(row).encode())
 
 
 def _file(root: Path) -> Path:

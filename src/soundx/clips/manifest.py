@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
-from soundx.clips.raw import METADATA, RawClips
+from soundx.clips.listing import is_hidden, printable
+from soundx.clips.metadata import METADATA, check_names
+from soundx.clips.raw import RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.errors import AudioError, ClipChangedError, DecoderLostError, Remedy, SoundxError
-from soundx.labels import BACKGROUND, category_of, shown_label, usable_as_label
+from soundx.labels import BACKGROUND, LabelTree, category_of, shown_label, usable_as_label
+from soundx.options import Options
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
 
@@ -29,6 +34,17 @@ logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 20_000
 _EXAMPLES = 3
+_NOTES = frozenset(
+    {".csv", ".json", ".md", ".pdf", ".tsv", ".txt", ".xlsx", ".xml", ".yaml", ".yml"}
+)
+_SIDE_NAMES = frozenset(
+    {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval",
+     "evaluation", "holdout"}
+)  # fmt: skip
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?")
+
+LONGEST_LABEL = 200
+"""Bytes of a label or category at most: files are called after them."""
 
 MANIFEST_DTYPES = {
     "clip_id": "str",
@@ -49,7 +65,7 @@ MANIFEST_DTYPES = {
 """Columns of the manifest, in order, and their types."""
 
 
-class IngestionOptions(BaseModel):
+class IngestionOptions(Options):
     """How clips are found and named.
 
     Attributes:
@@ -61,8 +77,6 @@ class IngestionOptions(BaseModel):
         min_duration_s: Shorter clips are rejected.
         max_duration_s: Longer clips are rejected; None for no limit.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     category_separator: str = "_"
     exclude: tuple[str, ...] = (":TEST*",)
@@ -94,24 +108,30 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
         rejected files, ``path`` and ``reason``; no path stands in both.
 
     Raises:
-        SoundxError: There is nothing to look at, nothing is usable, or ``metadata.csv``
-            cannot be used.
+        SoundxError: There is nothing to look at, nothing is usable, ``metadata.csv`` cannot be
+            used, or the labels cannot be learnt (see ``LabelTree.build``).
     """
     metadata = clips.metadata()
-    files = list(clips.files())
-    if not files:
+    entries = list(clips.entries())
+    files = [name for name, problem in entries if not problem]
+    if not entries:
         raise SoundxError(f"There are no clips in {clips.root} yet.", remedy=Remedy.BRING_CLIPS)
     rejected: list[tuple[str, str]] = list(clips.refused())
+    missing = (
+        [] if metadata is None or not files else check_names(metadata, files, clips.root / METADATA)
+    )
+    _warn_of_missing(missing)
+    inside = _sides(files, options)
     rows: list[tuple[Any, ...]] = []
     tables: list[pd.DataFrame] = []
     with ScanMemory(clips.root) as memory:
 
         def files_to_look_at() -> Iterator[_Look]:
-            for path in files:
-                yield _Look.at(clips, path, memory, metadata, options)
+            for path, problem in entries:
+                yield _Look.at(clips, path, problem, memory, _Names(metadata, options, inside))
 
         looked = map_in_threads(_Look.read_file, files_to_look_at(), in_flight_per_worker=32)
-        for look in track(looked, description="Scanning clips", total=len(files)):
+        for look in track(looked, description="Scanning clips", total=len(entries)):
             look.remember(memory)
             found = look.row(options)
             if isinstance(found, str):
@@ -125,15 +145,15 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
     del tables, rows
     manifest, duplicates = _without_duplicates(manifest)
     rejected += duplicates
-    _warn_of_missing(metadata, set(files))
     table = pd.DataFrame(sorted(rejected), columns=["path", "reason"], dtype="str")
     _report(manifest, table)
     if not (~manifest["evaluation_only"] & (manifest["label"] != BACKGROUND)).any():
         raise SoundxError(
-            f"{counted(len(files), 'file')} in {clips.root}, and none can be used as a clip of a "
-            "label. "
-            + "; ".join(f"{path}: {reason}" for path, reason in sorted(rejected)[:_EXAMPLES])
+            f"{counted(len(entries), 'file')} in {clips.root}, and none can be used as a clip of "
+            f"a label. {_why_none(manifest, rejected, options)}"
         )
+    learnt = manifest[~manifest["evaluation_only"] & (manifest["label"] != BACKGROUND)]
+    LabelTree.build(zip(learnt["label"], learnt["category"], strict=True))  # or it says why not
     return manifest, table
 
 
@@ -141,15 +161,86 @@ def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MANIFEST_DTYPES)).astype(MANIFEST_DTYPES)
 
 
-def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -> _Naming:
+def _why_none(
+    manifest: pd.DataFrame, rejected: list[tuple[str, str]], options: IngestionOptions
+) -> str:
+    apart = int(manifest["evaluation_only"].sum())
+    background = len(manifest) - apart
+    reasons = [f"{path}: {reason}" for path, reason in sorted(rejected)[:_EXAMPLES]]
+    if apart:
+        listed = ", ".join(options.exclude)
+        reasons.append(
+            f"{counted(apart, 'clip is', 'clips are')} kept for evaluation alone, as "
+            f"ingestion.exclude says ({listed}): name fewer folders there"
+        )
+    if background:
+        reasons.append(
+            f"{counted(background, 'clip is', 'clips are')} of background, as "
+            f"ingestion.background says ({', '.join(options.background)})"
+        )
+    return f"{'; '.join(reasons)}. Expected: a folder per label with clips in it."
+
+
+def _sides(files: Iterable[str], options: IngestionOptions) -> frozenset[str]:
+    """Return top-level folders that are sides of somebody's split: labels are inside them.
+
+    They are where all folders are called so, and hold nothing but folders.
+    """
+    deep: dict[str, bool] = {}
+    special = (*options.exclude, *options.background)
+    for name in files:
+        top, *below = name.split("/")
+        if below and not is_hidden(name) and not any(fnmatchcase(top, p) for p in special):
+            is_note = len(below) == 1 and PurePosixPath(name).suffix.lower() in _NOTES
+            deep[top] = deep.get(top, True) and (len(below) > 1 or is_note)
+    named = sorted(top for top in deep if top.casefold() in _SIDE_NAMES)
+    if named and all(top in named and only_folders for top, only_folders in deep.items()):
+        logger.warning(
+            "%s named like sides of a split: labels are taken from the folders inside, and clips "
+            "are split anew, by recording. To keep to those sides, give clips a 'fold' in %s and "
+            "set splits.by to fold.",
+            f"{', '.join(named)}: folders",
+            METADATA,
+        )
+        return frozenset(named)
+    for top in named:
+        if any(name.startswith(f"{top}/") and name.count("/") > 1 for name in files):
+            logger.warning(
+                "The folder '%s' is taken for a label, and those inside it are not. If they are "
+                "the labels, move them up, or name labels in %s.",
+                top,
+                METADATA,
+            )
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What names are made from, the same for every file.
+
+    Attributes:
+        metadata: The table of the owner's, or None.
+        options: How clips are named.
+        inside: Top-level folders whose own folders are the labels.
+    """
+
+    metadata: pd.DataFrame | None
+    options: IngestionOptions
+    inside: frozenset[str]
+
+
+def _name(path: str, names: _Names) -> _Naming:
     """Tell label, category, group and fold of a file; a background folder overrules metadata.
 
     Raises:
         AudioError: It has no label, or one that cannot be used.
     """
+    options, metadata = names.options, names.metadata
     parts = PurePosixPath(path).parts
-    if parts[-1].startswith("."):
-        raise AudioError("a hidden file")
+    if is_hidden(path):
+        raise AudioError("a hidden file" if parts[-1].startswith(".") else "in a hidden folder")
+    if parts[0] in names.inside:
+        parts = parts[1:]
     folder = parts[0] if len(parts) > 1 else ""
     evaluation_only = any(fnmatchcase(folder, pattern) for pattern in options.exclude)
     if evaluation_only:
@@ -167,13 +258,17 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
         return _Naming(BACKGROUND, BACKGROUND, group, fold_number, evaluation_only, licence, note)
     label = label or folder
     if not label:
-        where = "in an evaluation folder without a folder for its label"
+        where = "in an evaluation folder (ingestion.exclude) without a folder for its label"
         raise AudioError(
             (where if evaluation_only else "not in a label's folder")
             + f", and {METADATA} gives it no label"
         )
     category = str(row.get("category", "")).strip()
     category = category or category_of(label, separator=options.category_separator)
+    if too_long := [name for name in (label, category) if len(name.encode()) > LONGEST_LABEL]:
+        raise AudioError(
+            f"its label or category, '{too_long[0][:20]}...', is longer than {LONGEST_LABEL} bytes"
+        )
     if not (usable_as_label(label) and usable_as_label(category)):
         raise AudioError(f"its label {label!r} or category {category!r} has unusable characters")
     return _Naming(label, category, group, fold_number, evaluation_only, licence)
@@ -181,10 +276,12 @@ def _name(path: str, metadata: pd.DataFrame | None, options: IngestionOptions) -
 
 def _fold(row: Any) -> int | None:
     fold = str(row.get("fold", "")).strip()
-    try:
-        return int(float(fold)) if fold else None
-    except ValueError:
-        raise AudioError(f"its fold in {METADATA}, {fold!r}, is not a number") from None
+    if not fold:
+        return None
+    # spreadsheets make 3.0 of 3
+    if not _WHOLE.fullmatch(fold):
+        raise AudioError(f"its fold in {METADATA}, {fold!r}, is not a whole number")
+    return int(fold.partition(".")[0])
 
 
 @dataclass
@@ -204,13 +301,15 @@ class _Look:
         cls,
         clips: RawClips,
         path: str,
+        problem: str,
         memory: ScanMemory,
-        metadata: pd.DataFrame | None,
-        options: IngestionOptions,
+        names: _Names,
     ) -> _Look:
-        look = cls(clips.path(path), path)
+        look = cls(clips.path(path), printable(path), reason=problem)
+        if problem:
+            return look
         try:
-            look.naming = _name(path, metadata, options)
+            look.naming = _name(path, names)
             look.stat = look.file.stat()
             look.found = memory.recall(path, look.stat)
         except AudioError as error:
@@ -292,10 +391,7 @@ def _without_duplicates(manifest: pd.DataFrame) -> tuple[pd.DataFrame, list[tupl
     return manifest.drop(index=drop).reset_index(drop=True), rejected
 
 
-def _warn_of_missing(metadata: pd.DataFrame | None, files: set[str]) -> None:
-    if metadata is None:
-        return
-    missing = [name for name in metadata.index if name not in files]
+def _warn_of_missing(missing: list[str]) -> None:
     if missing:
         logger.warning(
             "%s names %s not there, for example '%s'.",
@@ -305,9 +401,25 @@ def _warn_of_missing(metadata: pd.DataFrame | None, files: set[str]) -> None:
         )
 
 
+def _warn_of_alike(labels: Iterable[str]) -> None:
+    """Tell of labels that a person would take for one."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        seen = unicodedata.normalize("NFKC", label).casefold()
+        alike.setdefault("".join(c for c in seen if c.isalnum()) or seen, []).append(label)
+    for same in alike.values():
+        if len(same) > 1:
+            logger.warning(
+                "The labels %s differ in case, spaces or signs alone, and are learnt apart. Rename "
+                "folders where one is meant.",
+                " and ".join(map(repr, sorted(same))),
+            )
+
+
 def _report(manifest: pd.DataFrame, rejected: pd.DataFrame) -> None:
     labels = manifest["label"][manifest["label"] != BACKGROUND]
     n_background = len(manifest) - len(labels)
+    _warn_of_alike(labels.unique())
     logger.info(
         "%s of %s%s, %.2f hours; %s rejected%s",
         counted(len(labels), "clip"),

@@ -8,6 +8,7 @@ and a run that was killed goes on where it was.
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import logging
 import os
@@ -18,19 +19,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger, LedgerEntry, version_of
+from soundx.clips.listing import printable
 from soundx.clips.source import ClipSource, SourceObject
 from soundx.errors import Setting, SoundxError
+from soundx.options import Options
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
 
 logger = logging.getLogger(__name__)
 
+_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENXIO)
+"""What one file may have against being read, where others may be read."""
 
-class MirrorOptions(BaseModel):
+
+class MirrorOptions(Options):
     """What a run of ``mirror`` may do.
 
     Attributes:
@@ -38,8 +44,6 @@ class MirrorOptions(BaseModel):
             a source that suddenly lists half as much is more often a mistake than a wish.
         force: Remove whatever went away, however much it is.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_removed_share: float = Field(0.2, ge=0, le=1)
     force: bool = False
@@ -82,12 +86,12 @@ def why_refused(key: str) -> str | None:
     parts = key.split("/")
     if key.endswith("/") and key.strip("/"):
         return "a folder's marker, not a file"
+    if not key.isprintable():
+        return "control characters in its name, or it is not UTF-8 text"
     if not key or key.startswith("/") or (len(key) > 1 and key[1] == ":"):
         return "an absolute name"
     if "\\" in key:
         return "a backslash in its name"
-    if not key.isprintable():
-        return "control characters in its name"
     if any(part in ("", ".", "..") for part in parts):
         return "a name that leaves its folder, or an empty part in it"
     if parts[0] == KEPT_BY_SOUNDX:
@@ -147,11 +151,11 @@ def _plan(source: ClipSource, root: Path, known: dict[str, LedgerEntry]) -> _Pla
     folds_case = _folds_case(root)
     seen_folded: set[str] = set()
     for item in source.list_objects():
-        reason = why_refused(item.key)
+        reason = item.problem or why_refused(item.key)
         if reason is None and folds_case and item.key.casefold() in seen_folded:
             reason = "its name differs from another only in case, which this disk does not tell"
         if reason is not None:
-            plan.refused.append((item.key, reason))
+            plan.refused.append((printable(item.key), reason))
             continue
         if folds_case:
             seen_folded.add(item.key.casefold())
@@ -168,6 +172,12 @@ def _plan(source: ClipSource, root: Path, known: dict[str, LedgerEntry]) -> _Pla
 def _check_removals(
     plan: _Plan, known: dict[str, LedgerEntry], source: ClipSource, options: MirrorOptions
 ) -> None:
+    if not (known or plan.wanted or plan.refused):
+        raise SoundxError(
+            f"{source.name} lists as empty: there is nothing to mirror. Give a folder that holds a "
+            "folder per label.",
+            remedy=Setting("source", "DIR"),
+        )
     if options.force or not plan.gone:
         return
     share = len(plan.gone) / len(known)
@@ -197,13 +207,16 @@ def _fetch(
     arrivals = zip(todo, done, strict=True)
     inside: dict[Path, str | None] = {}
     for item, arrived in track(arrivals, description="Mirroring clips", total=len(todo)):
+        if isinstance(arrived, str):
+            plan.refused.append((item.key, arrived))
+            continue
         final = root / item.key
         folder = final.parent
         if folder not in inside:
             inside[folder] = _why_no_folder(root, folder)
         in_the_way = inside[folder] or _what_stands_there(final, arrived, ours=item.key in known)
         if in_the_way:
-            plan.refused.append((item.key, in_the_way))
+            plan.refused.append((printable(item.key), in_the_way))
             arrived.unlink()
             continue
         # noted before and after: a file is known as ours even if we are killed between
@@ -232,12 +245,18 @@ def print_plan(source: ClipSource, root: Path) -> None:
     )
 
 
-def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path]:
-    def fetch(item: SourceObject) -> Path:
+def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path | str]:
+    """Return what fetches an object to a file, or tells why that one cannot be had."""
+
+    def fetch(item: SourceObject) -> Path | str:
         target = partial / uuid.uuid4().hex
         try:
             source.fetch(item.key, target)
         except OSError as error:
+            of_the_source = error.filename and Path(error.filename) != target
+            if of_the_source and error.errno in _OF_ONE_FILE:
+                target.unlink(missing_ok=True)
+                return f"cannot be read: {error.strerror}"
             raise SoundxError(
                 f"'{item.key}' cannot be fetched from {source.name}: {error}"
             ) from error

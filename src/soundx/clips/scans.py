@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sqlite3
+import zlib
 from pathlib import Path
 from types import TracebackType
 
@@ -62,7 +63,7 @@ class ScanMemory:
         row = self._db.execute(
             "SELECT found FROM scans WHERE path = ? AND state = ?", (path, _state(stat))
         ).fetchone()
-        return None if row is None else json.loads(row[0])
+        return None if row is None else _checked(row[0])
 
     def remember(self, path: str, stat: os.stat_result, found: Found) -> None:
         """Keep what was found in a file that had this state before it was read."""
@@ -70,13 +71,27 @@ class ScanMemory:
             return
         self._db.execute(
             "INSERT OR REPLACE INTO scans VALUES (?, ?, ?)",
-            (path, _state(stat), json.dumps(found)),
+            (path, _state(stat), _with_checksum(json.dumps(found))),
         )
         self._unwritten += 1
         if self._unwritten >= _WRITES_AT_ONCE:
             self._db.execute("COMMIT")
             self._db.execute("BEGIN")
             self._unwritten = 0
+
+
+def _with_checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}{text}"
+
+
+def _checked(row: str) -> Found | None:
+    """Return what was found, None where the row is not what was written."""
+    if row.startswith("["):  # version 0.1 wrote no checksum
+        row = _with_checksum(row)
+    if row != _with_checksum(row[8:]):
+        return None
+    found: Found = json.loads(row[8:])
+    return found
 
 
 def _state(stat: os.stat_result) -> str:

@@ -5,15 +5,19 @@ A bucket is in ``bucket``, the demo's synthesised clips in ``demo``.
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from soundx.clips.listing import is_hidden, list_folder, printable
 from soundx.errors import Setting, SoundxError
 from soundx.parallel import n_workers
+from soundx.progress import counted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class SourceObject:
         key: Its name relative to the source's root, parts separated by ``/``.
         size_bytes: Its length.
         version: Anything that changes when its content does (ETag, time of change).
+        problem: Why it cannot be fetched; empty where it can.
     """
 
     key: str
     size_bytes: int
     version: str
+    problem: str = ""
 
 
 class ClipSource(Protocol):
@@ -62,8 +68,9 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).expanduser().resolve()
         if not self.folder.is_dir():
+            what = "is a file, not a folder" if self.folder.exists() else "is not a folder"
             raise SoundxError(
-                f"The source {folder} is not a folder. Give one that holds a folder per label.",
+                f"The source {folder} {what}. Give one that holds a folder per label.",
                 remedy=Setting("source", "DIR"),
             )
 
@@ -73,16 +80,29 @@ class FolderSource:
         return str(self.folder)
 
     def list_objects(self) -> Iterator[SourceObject]:
-        """Yield every file below the folder; hidden ones are left out."""
-        for directory, folders, files in os.walk(self.folder):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            for name in sorted(files):
-                path = Path(directory, name)
-                if name.startswith(".") or not path.is_file():
-                    continue
-                state = path.stat()
-                key = path.relative_to(self.folder).as_posix()
-                yield SourceObject(key, state.st_size, str(state.st_mtime_ns))
+        """Yield every file below the folder, and what is none; hidden ones are counted."""
+        hidden: list[str] = []
+        for name, problem in list_folder(self.folder):
+            if is_hidden(name):
+                hidden.append(name)
+                continue
+            yield self._object(name, problem)
+        if hidden:
+            logger.info(
+                "%s of %s left out: names that begin with a dot, such as '%s', are hidden.",
+                counted(len(hidden), "file"),
+                self.folder,
+                printable(hidden[0]),
+            )
+
+    def _object(self, name: str, problem: str) -> SourceObject:
+        if problem:
+            return SourceObject(name, -1, "", problem)
+        try:
+            state = (self.folder / name).stat()
+        except OSError as error:
+            return SourceObject(name, -1, "", f"cannot be read: {error.strerror}")
+        return SourceObject(name, state.st_size, str(state.st_mtime_ns))
 
     @property
     def parallel_fetches(self) -> int:

@@ -27,8 +27,8 @@ class ClipSourceDataset(AbstractDataset[Any, "ClipSource | None"]):
     """The labelled clips as their owner keeps them; None where none is named.
 
     Args:
-        source: A folder of label folders, or a bucket of them (``s3://bucket/prefix``);
-            empty where clips are put into ``01_raw`` by hand.
+        path: A folder of label folders, or a bucket of them (``s3://bucket/prefix``);
+            None where clips are put into ``01_raw`` by hand.
         timeout_s: How long to wait for a bucket's server.
         parallel_fetches: Objects fetched from a bucket at once.
         metadata: For Kedro-Viz.
@@ -37,37 +37,37 @@ class ClipSourceDataset(AbstractDataset[Any, "ClipSource | None"]):
     def __init__(
         self,
         *,
-        source: str | None,
+        path: str | None,
         timeout_s: float = 20.0,
         parallel_fetches: int = 8,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._source = source
+        self._path = path
         self._timeout_s = timeout_s
         self._parallel_fetches = parallel_fetches
         self.metadata = metadata
 
     def load(self) -> ClipSource | None:
-        if not self._source:
+        if not self._path:
             return None
-        if "://" in self._source:
+        if "://" in self._path:
             from soundx.clips.bucket import S3Source
 
             return S3Source(
-                self._source,
+                self._path,
                 timeout_s=self._timeout_s,
                 parallel_fetches=self._parallel_fetches,
             )
-        return FolderSource(Path(self._source))
+        return FolderSource(Path(self._path))
 
     def save(self, data: Any) -> None:
         raise SoundxError("soundx never writes to where the clips come from.")
 
     def _exists(self) -> bool:
-        return not self._source or "://" in self._source or Path(self._source).is_dir()
+        return not self._path or "://" in self._path or Path(self._path).is_dir()
 
     def _describe(self) -> dict[str, Any]:
-        return {"source": self._source}
+        return {"path": self._path}
 
 
 class SynthesisedClipsDataset(AbstractDataset[Any, SynthesisedSource]):

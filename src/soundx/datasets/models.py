@@ -18,19 +18,21 @@ from kedro_datasets._typing import TablePreview
 
 from soundx.classifier.bundle import LABELS, Classifier
 from soundx.classifier.releases import Release, Releases
-from soundx.classifier.versions import Evaluation, ModelVersions
+from soundx.classifier.versions import Evaluation, ModelVersions, next_version
 from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table
 from soundx.datasets.tables import TextDataset
 from soundx.embedders import Embedder, EmbedderInfo, EmbedderSettings, load_embedder
 from soundx.embedders.base import Network
 from soundx.embeddings.store import EmbeddingStore, Shard
-from soundx.errors import Remedy, SoundxError
+from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.pooling import pool_frames_layer
+from soundx.storage.checksum import digest, with_checksum
 from soundx.storage.folder import Folder
+from soundx.storage.names import file_names
 from soundx.storage.s3 import explained_errors
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         name: ``yamnet``, ``logmel``, ``auto``, or the dotted path of a class.
         yamnet_handle: TF-Hub handle, SavedModel folder, or URL of YAMNet.
         level_dbfs: RMS level to bring clips to first, or None.
-        networks: The folder of networks made for this project: ``{url: ...}``, and perhaps the
+        networks: The folder of networks made for this project: ``{path: ...}``, and perhaps the
             ``storage_options`` of its filesystem.
         metadata: For Kedro-Viz.
     """
@@ -63,7 +65,7 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
         self._settings = EmbedderSettings(
             level_dbfs=level_dbfs,
             yamnet_handle=yamnet_handle or "",
-            networks=Folder(**networks) if networks else None,
+            networks=_folder(**networks) if networks else None,
         )
         self._embedder: Embedder | None = None
         self.metadata = metadata
@@ -87,6 +89,10 @@ class EmbedderDataset(AbstractDataset[Any, Embedder]):
             "yamnet_handle": self._settings.yamnet_handle,
             "level_dbfs": self._settings.level_dbfs,
         }
+
+
+def _folder(path: str, storage_options: dict[str, Any] | None = None) -> Folder:
+    return Folder(path, storage_options)
 
 
 class NetworksDataset(FolderDataset[Network, Folder]):
@@ -132,10 +138,20 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
     """Trained heads: ``<head>.keras`` each, and ``heads.json`` with all that is not weights.
 
     Saving gives them a version, the time, unless they have one.
+
+    Args:
+        path: The folder.
+        versions: The folder of the models that are kept, ``{url: ...}``: a version comes after
+            all of theirs, whatever the clock says.
+        metadata: For Kedro-Viz.
     """
 
     _INDEX = "heads.json"
     _SEEN = "seen_clips.npy"
+
+    def __init__(self, *, versions: dict[str, Any] | None = None, **folder: Any) -> None:
+        super().__init__(**folder)
+        self._versions = ModelVersions(Folder(**versions)) if versions else None
 
     def load(self) -> TrainedHeads:
         if not self._exists():
@@ -143,21 +159,21 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
         import keras
 
         pool_frames_layer()  # known to Keras from here on
-        index = self._folder.read_json(self._INDEX)
+        index, files = self._read()
         tree = LabelTree(index["categories"])
         models = {}
         with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
-            for name in index["models"]:
+            for name, file in index["models"].items():
                 path = Path(folder) / "head.keras"
-                path.write_bytes(self._folder.read(f"{name}.keras"))
-                models[name] = keras.models.load_model(path)
+                path.write_bytes(files[file])
+                models[name] = keras.models.load_model(path, safe_mode=True)
         return TrainedHeads(
             tree=tree,
             models=models,
             embedder=EmbedderInfo.from_dict(index["embedder"]),
             histories={head: History(**h) for head, h in index["histories"].items()},
             training=index["training"],
-            seen_clips=np.load(io.BytesIO(self._folder.read(self._SEEN))),
+            seen_clips=np.load(io.BytesIO(files[self._SEEN]), allow_pickle=False),
             clips_per_split=index["clips_per_split"],
             background=index["background"],
             thresholds=index["thresholds"],
@@ -165,29 +181,65 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
             version=index["version"],
         )
 
+    def _read(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Return the index, and the bytes of the files it names.
+
+        Raises:
+            BrokenFileError: One is missing, or not what was saved.
+        """
+        try:
+            index = dict(self._folder.read_json(self._INDEX))
+        except BrokenFileError as error:
+            raise BrokenFileError(error.name, error.why, remedy=Remedy.TRAIN) from None
+        if isinstance(index["models"], list):  # version 0.1: files are called as heads are
+            index["models"] = {name: f"{name}.keras" for name in index["models"]}
+        files = {}
+        for name in (*index["models"].values(), self._SEEN):
+            why = None
+            try:
+                files[name] = self._folder.read(name)
+            except FileNotFoundError:
+                why = "it is missing"
+            else:
+                found = digest(files[name])
+                if index.get("files", {}).get(name, found) != found:
+                    why = "its checksum is of something else"
+            if why is not None:
+                raise BrokenFileError(self._folder.shown(name), why, remedy=Remedy.TRAIN)
+        return index, files
+
+    def _new_version(self) -> str:
+        """Return the time, or what comes after the newest version where the clock went back."""
+        now = generate_timestamp()
+        newest = max(self._versions or [], default="")
+        return next_version(newest) if now <= newest else now
+
     def save(self, data: TrainedHeads) -> None:
         files = {}
+        names = {head: f"{name}.keras" for head, name in file_names(data.models).items()}
         with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
             for head, model in data.models.items():
                 path = Path(folder) / "head.keras"
                 model.save(path)
-                files[f"{head}.keras"] = path.read_bytes()
+                files[names[head]] = path.read_bytes()
         seen = io.BytesIO()
         np.save(seen, data.seen_clips)
         files[self._SEEN] = seen.getvalue()
         index = {
-            "version": data.version or generate_timestamp(),
+            "version": data.version or self._new_version(),
             "embedder": data.embedder.to_dict(),
             "categories": dict(data.tree.category_by_label),
-            "models": list(data.models),
+            "models": names,
             "background": data.background,
             "thresholds": dict(data.thresholds),
             "training": dict(data.training),
             "clips_per_split": dict(data.clips_per_split),
             "manifest_digest": data.manifest_digest,
             "histories": {head: asdict(history) for head, history in data.histories.items()},
+            "files": {name: digest(content) for name, content in files.items()},
         }
-        files[self._INDEX] = json.dumps(index, indent=2, ensure_ascii=False).encode()
+        text = json.dumps(with_checksum(index), indent=2, ensure_ascii=False)
+        files[self._INDEX] = text.encode()
         self._folder.replace_files(files)
 
     def _exists(self) -> bool:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import html
 import itertools
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from kedro_datasets._typing import HTMLPreview, TablePreview
 from soundx.audio.decoding import decode_start
 from soundx.audio.pictures import draw_mel_spectrogram, mp3_file
 from soundx.errors import AudioError
+from soundx.markup import preview_name
 
 MAX_LABELS = 12
 MAX_SECONDS = 5.0
@@ -51,7 +50,7 @@ def preview_clips(clips: Iterable[tuple[str, Path]]) -> HTMLPreview:
 
 def _figure(name: str, path: Path) -> str:
     waveform, _ = decode_start(path, max_s=MAX_SECONDS)
-    said = without_marks(html.escape(name))
+    said = preview_name(name)
     return (
         '<figure style="display: inline-block; width: 380px; margin: 0 20px 20px 0">'
         f"<figcaption>{said}</figcaption>"
@@ -60,14 +59,6 @@ def _figure(name: str, path: Path) -> str:
         f'<audio controls style="width: 100%" '
         f'src="data:audio/mpeg;base64,{_base64(mp3_file(waveform))}"></audio></figure>'
     )
-
-
-def without_marks(text: str) -> str:
-    """Replace low lines in names by a letter that looks alike.
-
-    Kedro-Viz reads what it is given as Markdown, where two of them slant what stands between.
-    """
-    return re.sub(r"(?<=\w)_(?=\w)", "\N{MODIFIER LETTER LOW MACRON}", text)
 
 
 def preview_table(table: pd.DataFrame) -> TablePreview:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -15,13 +16,20 @@ from kedro_datasets.pandas import ParquetDataset as _ParquetDataset
 from kedro_datasets.text import TextDataset as _TextDataset
 
 from soundx.datasets.folder import FolderDataset
-from soundx.datasets.previews import preview_table, without_marks
-from soundx.errors import Remedy, SoundxError
+from soundx.datasets.previews import preview_table
+from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.markup import preview_markdown
+from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, with_checksum, without_checksum
+from soundx.storage.csv import read_csv
 from soundx.storage.folder import whole_file
+from soundx.storage.names import file_names
 
 
 class WholeWrites:
-    """Mixin for kedro-datasets' file datasets: write beside the file, then rename."""
+    """Mixin for kedro-datasets' file datasets: write beside the file, then rename.
+
+    A file that is there and cannot be read as what it should be is named as broken.
+    """
 
     _protocol: str
     _filepath: PurePosixPath
@@ -31,14 +39,31 @@ class WholeWrites:
         """Return the file as it is."""
         return bytes(self._fs.cat_file(str(self._filepath)))
 
+    def load(self) -> Any:
+        """Return the data.
+
+        Raises:
+            BrokenFileError: The file is not what was saved.
+        """
+        try:
+            return super().load()  # type: ignore[misc]
+        # pyarrow's own errors are ValueError or OSError; one with a number is the disk's
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            if isinstance(error, FileNotFoundError | PermissionError):
+                raise
+            why = str(error).splitlines()[0].rstrip(".") if str(error) else "it cannot be read"
+            raise BrokenFileError(str(self._filepath), why) from None
+
     def save(self, data: Any) -> None:
         """Save the data; the file is the old one or the new one, never half of one."""
         if self._protocol != "file":
             super().save(data)  # type: ignore[misc]
             return
         final = self._filepath
-        with whole_file(Path(final)) as partial:
-            self._filepath = PurePosixPath(partial)
+        with whole_file(Path(final)) as beside:
+            self._filepath = PurePosixPath(beside)
             try:
                 super().save(data)  # type: ignore[misc]
             finally:
@@ -46,7 +71,10 @@ class WholeWrites:
 
 
 class ParquetDataset(WholeWrites, _ParquetDataset):
-    """A table in a Parquet file."""
+    """A table in a Parquet file, with a checksum a page."""
+
+    DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = LOAD_PARQUET
+    DEFAULT_SAVE_ARGS: ClassVar[dict[str, Any]] = SAVE_PARQUET
 
     def preview(self, nrows: int = 20) -> TablePreview:
         """Show Kedro-Viz the first rows; of a million no more than these are read."""
@@ -56,7 +84,10 @@ class ParquetDataset(WholeWrites, _ParquetDataset):
 
 
 class CSVDataset(WholeWrites, _CSVDataset):
-    """A table in a CSV file."""
+    """A table in a CSV file; names in it, such as labels, are text whatever they look like."""
+
+    def load(self) -> pd.DataFrame:
+        return read_csv(self.read_bytes(), **self._load_args)
 
     def preview(self, nrows: int = 100) -> TablePreview:
         """Show Kedro-Viz the first rows."""
@@ -74,6 +105,16 @@ class JSONDataset(WholeWrites, _JSONDataset):
     """A JSON file."""
 
 
+class StateDataset(JSONDataset):
+    """A JSON object that soundx reads again, with its checksum as a field more."""
+
+    def load(self) -> Any:
+        return without_checksum(super().load(), str(self._filepath))
+
+    def save(self, data: Mapping[str, Any]) -> None:
+        super().save(with_checksum(data))
+
+
 class OptionalJSONDataset(JSONDataset):
     """A JSON file that may be missing where it is only read in passing: then it is empty."""
 
@@ -86,42 +127,68 @@ class TextDataset(WholeWrites, _TextDataset):
 
     def preview(self) -> HTMLPreview:
         """Show Kedro-Viz the text, which it reads as Markdown."""
-        return HTMLPreview(without_marks(self.load()))
+        return HTMLPreview(preview_markdown(self.load()))
 
 
 class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.DataFrame]]):
     """Named tables, one Parquet file each, in a folder that may hold other files too.
 
-    An index remembers which tables are ours, so that a table which is no longer written is
-    removed and nothing else is.
+    The tables have a sub-folder to themselves: people choose their names, and none may be that of
+    a neighbour. An index tells which file is whose, so that a table which is no longer written
+    is removed and nothing else is.
     """
 
     _INDEX = "model_input.json"
+    _TABLES = "heads"
+    _NEIGHBOURS = ("splits", "folds")  # where version 0.1 might have put a table
 
     def load(self) -> dict[str, pd.DataFrame]:
-        names = self._names()
-        if not names:
+        files = self._files()
+        if not files:
             raise SoundxError(
                 f"There is no model input in {self._folder} yet.", remedy=Remedy.PREPROCESS
             )
         tables = {}
-        for name in names:
-            with self._folder.open(f"{name}.parquet") as file:
-                tables[name] = pd.read_parquet(file)
+        for name, file in files.items():
+            table = ParquetDataset(filepath=self._folder.shown(file))
+            try:
+                tables[name] = table.load()
+            except BrokenFileError as error:
+                raise _broken(error) from None
         return tables
 
     def save(self, data: Mapping[str, pd.DataFrame]) -> None:
-        gone = set(self._names()) - set(data)
-        for name, table in data.items():
-            self._folder.write_with(f"{name}.parquet", table.to_parquet)
-        self._folder.write_json(self._INDEX, {"tables": list(data)})
-        for name in gone:
-            self._folder.remove(f"{name}.parquet")
+        try:
+            before = set(self._files().values())
+        except BrokenFileError as error:
+            self._folder.set_aside(self._INDEX, error.why)
+            before = set()
+        names = file_names(data)
+        files = {head: f"{self._TABLES}/{name}.parquet" for head, name in names.items()}
+        inside = self._folder.sub(self._TABLES)
+        for head, table in data.items():
+            writer = partial(table.to_parquet, **SAVE_PARQUET)
+            inside.write_with(f"{names[head]}.parquet", writer)
+        self._folder.write_json(self._INDEX, {"tables": files})
+        ours = {f"{name}.parquet" for name in self._NEIGHBOURS}
+        for file in before - set(files.values()) - ours:
+            self._folder.remove(file)
 
-    def _names(self) -> list[str]:
+    def _files(self) -> dict[str, str]:
+        """Return the file of each table."""
         if not self._folder.exists(self._INDEX):
-            return []
-        return list(self._folder.read_json(self._INDEX)["tables"])
+            return {}
+        try:
+            tables = self._folder.read_json(self._INDEX)["tables"]
+        except BrokenFileError as error:
+            raise _broken(error) from None
+        if isinstance(tables, list):  # version 0.1: names alone, beside their neighbours
+            return {name: f"{name}.parquet" for name in tables}
+        return dict(tables)
 
     def _exists(self) -> bool:
-        return bool(self._names())
+        return bool(self._files())
+
+
+def _broken(error: BrokenFileError) -> BrokenFileError:
+    return BrokenFileError(error.name, error.why, remedy=Remedy.PREPROCESS)

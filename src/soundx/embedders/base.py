@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from soundx.audio import Float32
 from soundx.audio.level import normalise_level
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import Folder
 
 if TYPE_CHECKING:
@@ -278,6 +278,24 @@ def with_layers_of(embedder: Embedder, info: EmbedderInfo) -> Embedder:
     if isinstance(embedder, Layered) and embedder.layers != info.layers:
         return embedder.with_layers(info.layers)
     return embedder
+
+
+def check_embedder(embedder: Embedder, info: EmbedderInfo) -> None:
+    """Hold an embedder against the one that some embeddings were made with.
+
+    Raises:
+        SoundxError: It is another one.
+    """
+    if embedder.fingerprint == info.fingerprint:
+        return
+    what = f"the embeddings are by {info.name} ({info.fingerprint})"
+    if embedder.level_dbfs != info.level_dbfs:
+        what += f" at level_dbfs={info.level_dbfs}"
+    raise SoundxError(
+        f"The embedder at hand is {embedder.name} ({embedder.fingerprint}), level_dbfs="
+        f"{embedder.level_dbfs}, but {what}.",
+        remedy=Remedy.PREPROCESS_AND_TRAIN,
+    )
 
 
 def exportable(embedder: Embedder) -> Exportable:

@@ -236,7 +236,7 @@ def _convert(
     )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
     if calibration is not None:
-        patches = np.load(calibration)
+        patches = np.load(calibration, allow_pickle=False)
         patches = patches[: len(patches) // BATCH * BATCH].reshape(
             -1, BATCH, PATCH_FRAMES, MEL_BANDS
         )

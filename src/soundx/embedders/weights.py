@@ -19,6 +19,7 @@ import fsspec
 
 from soundx.errors import EmbedderUnavailableError, Remedy
 from soundx.storage.folder import user_cache
+from soundx.storage.s3 import check_address
 
 if TYPE_CHECKING:
     pass
@@ -46,6 +47,7 @@ def locate(source: str) -> Path:
     Raises:
         EmbedderUnavailableError: It cannot be had; says what was tried.
     """
+    check_address(source)
     if _is_http(source):
         return _from_hub(source)
     if "://" in source:
@@ -77,7 +79,7 @@ def _is_whole(folder: Path) -> bool:
 def _hub_cache_folder(handle: str) -> Path:
     """Where TensorFlow Hub keeps a handle; told here without importing TensorFlow."""
     cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules"
-    return Path(cache) / hashlib.sha1(handle.encode()).hexdigest()
+    return Path(cache) / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
 
 
 def _from_hub(handle: str) -> Path:

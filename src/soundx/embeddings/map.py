@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from soundx.audio import Float32
+from soundx.options import Options, Seed
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _ANCHORS = 4
 _FEW = 4  # fewer clips have no neighbourhoods to keep
 
 
-class MapOptions(BaseModel):
+class MapOptions(Options):
     """How the map is drawn.
 
     Attributes:
@@ -38,11 +39,9 @@ class MapOptions(BaseModel):
         seed: Another seed is another layout.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     max_clips: int = Field(2000, gt=1)
     neighbours: int = Field(8, gt=0)
-    seed: int = 7
+    seed: Seed = 7
 
 
 def clips_on_map(clip_ids: Iterable[str], options: MapOptions) -> list[str]:
@@ -65,6 +64,7 @@ def map_clips(clip_ids: Sequence[str], vectors: Float32, options: MapOptions) ->
         first) the ``similarities`` (cosine).
     """
     logger.info("Laying out a map of %d clips ...", len(clip_ids))
+    vectors = np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0)
     places = _lay_out(vectors, options.seed)
     neighbours, similarities = _nearest(vectors, options.neighbours)
     return pd.DataFrame(
@@ -79,6 +79,15 @@ def map_clips(clip_ids: Sequence[str], vectors: Float32, options: MapOptions) ->
 
 
 def _lay_out(vectors: Float32, seed: int) -> Float32:
+    # t-SNE divides by how far the clips lie apart, and ends in a segmentation fault where many
+    # lie in one place: each place is laid out once
+    number: dict[bytes, int] = {}
+    place = [number.setdefault(vector.tobytes(), len(number)) for vector in vectors]
+    _, first = np.unique(place, return_index=True)
+    return _lay_out_different(vectors[first], seed)[place]
+
+
+def _lay_out_different(vectors: Float32, seed: int) -> Float32:
     n_clips = len(vectors)
     if n_clips < _FEW:
         return np.stack([np.arange(n_clips), np.zeros(n_clips)], axis=1).astype(np.float32)

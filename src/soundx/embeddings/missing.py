@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from soundx.audio import Float32
 from soundx.embedders.base import Embedder
 from soundx.embeddings.engine import Clip, LazyWaveform, embed_clips, n_frames_about
 from soundx.embeddings.on_dask import DaskOptions, embed_on_dask
 from soundx.embeddings.store import ClipFrames, EmbeddingSet, EmbeddingStore, Shard
+from soundx.options import Options
 from soundx.progress import progress_bar
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ SHARD_NUMBERS = 16 * 2**20
 """Numbers of a new shard at most, unless one clip has more: 64 MiB while they are in memory."""
 
 
-class EmbeddingOptions(BaseModel):
+class EmbeddingOptions(Options):
     """How embeddings are computed.
 
     Attributes:
@@ -43,8 +44,6 @@ class EmbeddingOptions(BaseModel):
         collect_garbage: Remove the embeddings, by any embedder, of clips that are no longer
             in the manifest.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: tuple[int, ...] = (24, 14, 9)
     clips_per_shard: int = Field(128, gt=0)
@@ -80,7 +79,7 @@ def embed_missing(
     Raises:
         SoundxError: A clip cannot be decoded, or the cluster is lost; whole shards stay.
     """
-    stored = store.of(embedder.info)
+    stored = store.mend(embedder.info)
     wanted = clips[["clip_id", "path", "duration_s"]].drop_duplicates("clip_id")
     cached = stored.holds(wanted["clip_id"])
     missing = wanted[~cached & ~wanted["clip_id"].isin(list(stored.rejected))]

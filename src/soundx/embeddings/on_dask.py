@@ -15,12 +15,13 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from soundx.embedders.base import Embedder, Shareable
 from soundx.embeddings.engine import Clip, embed_clips
 from soundx.embeddings.store import ClipFrames, EmbeddingSet, Shard
 from soundx.errors import Setting, SoundxError
+from soundx.options import Options
 from soundx.parallel import n_workers
 from soundx.storage.folder import Folder
 
@@ -34,7 +35,7 @@ _ONE_THREAD_EACH = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 _EXTRA = "Dask is not installed: pip install 'soundx[dask]'"
 
 
-class DaskOptions(BaseModel):
+class DaskOptions(Options):
     """Whether and how work is spread over a Dask cluster.
 
     Attributes:
@@ -46,13 +47,11 @@ class DaskOptions(BaseModel):
         resources: What a task takes of a worker's resources, for example ``{GPU: 1}``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     enabled: bool = False
     scheduler: str = ""
     workers: int | None = Field(None, gt=0)
     tasks_per_thread: int = Field(2, gt=0)
-    resources: dict[str, float] = {}
+    resources: dict[str, float] = Field(default_factory=dict)
 
 
 def embed_on_dask(

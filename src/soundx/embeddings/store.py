@@ -2,9 +2,10 @@
 
 Shards are Parquet files with ``clip_id``, ``frame`` and ``embedding``, written whole; the
 clips of a shard, with their numbers of frames, also stand in its footer, so that what is
-there is known without reading embeddings. A renamed or relabelled clip is found again, a
-changed clip or embedder is not. Memory does not grow with the embeddings that are kept: an
-index takes some 30 bytes a clip, and everything else is read and written in row groups.
+there is known without reading embeddings. Pages and that list carry checksums: a garbled shard
+is named, and set aside by the run that can make it again. A renamed or relabelled clip is found
+again, a changed clip or embedder is not. Memory does not grow with the embeddings that are kept:
+an index takes some 30 bytes a clip, and everything else is read and written in row groups.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import pyarrow.parquet as pq
 
 from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
-from soundx.errors import Remedy, SoundxError
+from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.parallel import map_in_threads
+from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, digest
 from soundx.storage.folder import Folder
 
 Int64 = npt.NDArray[np.int64]
@@ -39,6 +42,7 @@ COMPACT_NUMBERS = 64 * 2**20
 _HALF = np.dtype("<f2")
 _OLD_S = 24 * 3600.0  # what a killed run left behind; a younger file may still be written
 _CLIPS_KEY = b"soundx.clips"
+_CHECKSUM_KEY = b"soundx.clips.checksum"
 _CURRENT = "current.json"
 _EMBEDDER = "embedder.json"
 _REJECTED = "rejected.json"
@@ -152,6 +156,7 @@ class ShardWriter:
             compression="none",
             use_dictionary=["clip_id"],
             write_statistics=["clip_id", "frame"],
+            **SAVE_PARQUET,
         )
 
     def add(self, clip_id: str, frames: Float32) -> None:
@@ -182,7 +187,10 @@ class ShardWriter:
     def close(self) -> None:
         """Write what is left, and the list of clips."""
         self._flush()
-        self._writer.add_key_value_metadata({_CLIPS_KEY: json.dumps(self.clips).encode()})
+        clips = json.dumps(self.clips).encode()
+        self._writer.add_key_value_metadata(
+            {_CLIPS_KEY: clips, _CHECKSUM_KEY: digest(clips).encode()}
+        )
         self._writer.close()
 
     def _flush(self) -> None:
@@ -251,9 +259,63 @@ class EmbeddingSet:
         return [name for name in self.folder.names() if name.endswith(".parquet")]
 
     def _clips_of(self, shard: str) -> ClipFrames:
+        with self._opened(shard) as parquet:
+            metadata = parquet.metadata.metadata or {}
+            text = metadata.get(_CLIPS_KEY)
+            if text is None:
+                raise BrokenFileError(shard, "it is not a shard of embeddings")
+            if metadata.get(_CHECKSUM_KEY, digest(text).encode()) != digest(text).encode():
+                raise BrokenFileError(shard, "the checksum of its clips is of something else")
+            clips = [(clip_id, n_frames) for clip_id, n_frames in json.loads(text)]
+            if sum(n_frames for _, n_frames in clips) != parquet.metadata.num_rows:
+                raise BrokenFileError(shard, "it has not the rows of its clips")
+            return clips
+
+    @contextmanager
+    def _opened(self, shard: str) -> Iterator[pq.ParquetFile]:
+        """Yield a shard to read; what shows while it is read that it is broken, names it.
+
+        Raises:
+            BrokenFileError: It is not Parquet, or not what was written.
+        """
         with self.folder.open(shard) as file:
-            metadata = pq.read_metadata(file).metadata or {}
-        return [(clip_id, n_frames) for clip_id, n_frames in json.loads(metadata[_CLIPS_KEY])]
+            try:
+                yield pq.ParquetFile(file, **LOAD_PARQUET)
+            except BrokenFileError as error:
+                why = error.why
+            # pyarrow's own errors; an OSError with a number is the disk's
+            except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                why = str(error).splitlines()[0].rstrip(".")
+            else:
+                return
+        raise BrokenFileError(self.folder.shown(shard), why, remedy=Remedy.PREPROCESS)
+
+    def _why_broken(self, shard: str) -> str | None:
+        """Read a shard whole; tell what is wrong with it, None where nothing is."""
+        try:
+            self._clips_of(shard)
+            with self._opened(shard) as parquet:
+                for number in range(parquet.num_row_groups):
+                    parquet.read_row_group(number)
+        except BrokenFileError as error:
+            return error.why
+        return None
+
+    def mend(self) -> None:
+        """Set aside what is broken: shards, and what stands beside them. All of it is read.
+
+        The clips of such a shard are then missing, and embedded again by whoever embeds those.
+        """
+        for name in (_EMBEDDER, _REJECTED):
+            _set_aside_broken(self.folder, name)
+        names = self._shards()
+        broken = map_in_threads(self._why_broken, names)
+        for name, why in zip(names, broken, strict=True):
+            if why is not None:
+                self.folder.set_aside(name, why)
+                self._known = None
 
     def __contains__(self, clip_id: str) -> bool:
         return bool(self.holds([clip_id])[0])
@@ -353,8 +415,8 @@ class EmbeddingSet:
             shard = self._index.shards[number]
             starts = places[mine, 1]
             ends = starts + places[mine, 2]
-            with self.folder.open(shard) as file:
-                metadata = pq.ParquetFile(file).metadata
+            with self._opened(shard) as parquet:
+                metadata = parquet.metadata
             first = 0
             for group in range(metadata.num_row_groups):
                 size = metadata.row_group(group).num_rows
@@ -366,9 +428,8 @@ class EmbeddingSet:
         return groups
 
     def _read_row_group(self, shard: str, number: int) -> Float32:
-        with self.folder.open(shard) as file:
-            table = pq.ParquetFile(file).read_row_group(number, columns=["embedding"])
-        return _frames_of(table, self.info.dim)
+        with self._opened(shard) as parquet:
+            return _frames_of(parquet.read_row_group(number, columns=["embedding"]), self.info.dim)
 
     def _find(self, clip_ids: Sequence[str]) -> Int64:
         places = self._index.find(clip_ids)
@@ -479,8 +540,7 @@ class EmbeddingSet:
 
     def _read_clips(self, shard: str, clips: ClipFrames) -> Iterator[tuple[str, Float32]]:
         """Yield a shard's clips in pieces, one row group in memory."""
-        with self.folder.open(shard) as file:
-            groups = pq.ParquetFile(file)
+        with self._opened(shard) as groups:
             left = iter(clips)
             clip_id, remaining = "", 0
             for number in range(groups.metadata.num_row_groups):
@@ -499,7 +559,7 @@ class EmbeddingSet:
         """Clips that cannot be embedded, and why: their decoder died of them."""
         if not self.folder.exists(_REJECTED):
             return {}
-        return dict(self.folder.read_json(_REJECTED))
+        return dict(_read_json(self.folder, _REJECTED))
 
     def reject(self, clips: Mapping[str, str]) -> None:
         """Note clips that cannot be embedded, with reasons."""
@@ -526,7 +586,7 @@ class EmbeddingStore:
         """
         sub = self.folder.sub(info.fingerprint)
         if sub.exists(_EMBEDDER):
-            known = EmbedderInfo.from_dict(sub.read_json(_EMBEDDER))
+            known = EmbedderInfo.from_dict(_read_json(sub, _EMBEDDER))
             if known != info:
                 raise SoundxError(f"{sub} was made by {known}, not by {info}: move it away.")
         return EmbeddingSet(sub, info)
@@ -540,7 +600,19 @@ class EmbeddingStore:
         sub = self.folder.sub(fingerprint)
         if not sub.exists(_EMBEDDER):
             raise SoundxError(f"There are no embeddings by {fingerprint} in {self.folder}.")
-        return EmbeddingSet(sub, EmbedderInfo.from_dict(sub.read_json(_EMBEDDER)))
+        return EmbeddingSet(sub, EmbedderInfo.from_dict(_read_json(sub, _EMBEDDER)))
+
+    def mend(self, info: EmbedderInfo) -> EmbeddingSet:
+        """Set aside all of an embedder's that is broken, and return its set.
+
+        For a run that makes it again: it reads every shard, and writes.
+        """
+        _set_aside_broken(self.folder, _CURRENT)
+        for name in self.folder.names():
+            if "." not in name:
+                _set_aside_broken(self.folder.sub(name), _EMBEDDER)
+        EmbeddingSet(self.folder.sub(info.fingerprint), info).mend()
+        return self.of(info)
 
     def save(self, shard: Shard) -> None:
         """Write a shard, whole or not at all, and note what was rejected."""
@@ -553,7 +625,7 @@ class EmbeddingStore:
         """Return the sets of all embedders."""
         folders = (self.folder.sub(name) for name in self.folder.names() if "." not in name)
         return [
-            EmbeddingSet(sub, EmbedderInfo.from_dict(sub.read_json(_EMBEDDER)))
+            EmbeddingSet(sub, EmbedderInfo.from_dict(_read_json(sub, _EMBEDDER)))
             for sub in folders
             if sub.exists(_EMBEDDER)
         ]
@@ -569,8 +641,25 @@ class EmbeddingStore:
             raise SoundxError(
                 f"There are no embeddings in {self.folder} yet.", remedy=Remedy.PREPROCESS
             )
-        return self.of(EmbedderInfo.from_dict(self.folder.read_json(_CURRENT)))
+        return self.of(EmbedderInfo.from_dict(_read_json(self.folder, _CURRENT)))
 
     def set_current(self, info: EmbedderInfo) -> None:
         """Note which set the last preprocessing run filled."""
         self.folder.write_json(_CURRENT, info.to_dict())
+
+
+def _read_json(folder: Folder, name: str) -> Any:
+    try:
+        return folder.read_json(name)
+    except BrokenFileError as error:
+        raise BrokenFileError(error.name, error.why, remedy=Remedy.PREPROCESS) from None
+
+
+def _set_aside_broken(folder: Folder, name: str) -> None:
+    """Set aside a JSON file that is broken; one that is missing or whole stays as it is."""
+    if not folder.exists(name):
+        return
+    try:
+        folder.read_json(name)
+    except BrokenFileError as error:
+        folder.set_aside(name, error.why)

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from soundx.markup import one_line
+
 _MOST_COUNTS_WRITTEN = 40  # labels; more would not be legible
 _DARK = 0.5
 _COLOURS = ((0.0, "#dce9f2"), (1.0, "#174a68"))
@@ -35,7 +37,7 @@ def draw_confusion(confusion: pd.DataFrame) -> Any:
     import plotly.graph_objects as go
 
     counts = confusion.to_numpy()
-    names = [html.escape(str(label)) for label in confusion.index]
+    names = [html.escape(one_line(label)) for label in confusion.index]
     truth, guess = np.nonzero(counts)
     shares = _shares(counts)[truth, guess]
     side = max(320, min(34 * len(names), 1400))
@@ -90,9 +92,11 @@ def confusion_picture(confusion: pd.DataFrame) -> Any:
             count = str(counts[row, column])
             axes.text(column, row, count, ha="center", va="center", color=color, size=8)
     ticks = np.arange(n)
-    names = [str(label) for label in confusion.index]
+    names = [one_line(label) for label in confusion.index]
     axes.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", size=8)
     axes.set_yticks(ticks, names, size=8)
+    for name in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        name.set_parse_math(False)  # a dollar begins no formula
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
     axes.set_title(f"{np.trace(counts)} of {counts.sum()} test clips right", loc="left")

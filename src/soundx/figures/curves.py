@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from soundx.markup import one_line
 from soundx.modelling.heads import History
 
 
@@ -30,9 +32,9 @@ def draw_training_curves(histories: Mapping[str, History]) -> Any:
                 "height": 160,
             }
         )
-    names = list(histories)
+    names = [html.escape(one_line(head)) for head in histories]
     figure = make_subplots(rows=len(names), cols=1, subplot_titles=names, shared_xaxes=True)
-    for row, (head, history) in enumerate(histories.items(), start=1):
+    for row, (name, history) in enumerate(zip(names, histories.values(), strict=True), start=1):
         epochs = np.arange(1, len(history.loss) + 1)
         for curve, dash in (("loss", "dot"), ("val_loss", "solid")):
             figure.add_trace(
@@ -42,7 +44,7 @@ def draw_training_curves(histories: Mapping[str, History]) -> Any:
                     name="training" if curve == "loss" else "validation",
                     line={"dash": dash, "color": "#4c78a8"},
                     showlegend=row == 1,
-                    hovertemplate=f"{head}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
+                    hovertemplate=f"{name}, epoch %{{x}}: %{{y:.3f}}<extra></extra>",
                 ),
                 row=row,
                 col=1,

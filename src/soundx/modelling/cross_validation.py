@@ -15,7 +15,7 @@ import pandas as pd
 
 from soundx.audio import Float32
 from soundx.embeddings.store import EmbeddingSet
-from soundx.labels import BACKGROUND, LabelTree
+from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions, clip_probabilities
 from soundx.modelling.joint import LABELS, clip_logits
 from soundx.modelling.pooling import pooled_widths
@@ -197,7 +197,7 @@ def probabilities_by(
     Returns:
         Probabilities of all classes [shape=(n_clips, n_classes)].
     """
-    if LABELS in trained.models:
+    if GENERAL not in trained.models:  # not one a head of the tree
         return softmax(clip_logits(trained.models[LABELS], frames, frames_per_clip))
     plain = frames[:, :plain_width]
     joint = known.tree.joint_probabilities(

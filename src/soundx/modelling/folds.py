@@ -11,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND
+from soundx.options import Options, Seed
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ FOLD_COLUMNS = {
 _FEWEST = 2
 
 
-class CrossValidationOptions(BaseModel):
+class CrossValidationOptions(Options):
     """How clips are left out in turn.
 
     Attributes:
@@ -43,12 +44,10 @@ class CrossValidationOptions(BaseModel):
         seed: Another seed deals out other folds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     k: int = Field(5, ge=2, le=100)
     folds: Literal["auto", "official", "grouped"] = "auto"
     max_clips: int = Field(20_000, ge=10)
-    seed: int = Field(7, ge=0, lt=2**32)
+    seed: Seed = 7
 
 
 def assign_folds(clips: pd.DataFrame, options: CrossValidationOptions) -> pd.DataFrame:

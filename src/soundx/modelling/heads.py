@@ -12,13 +12,14 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from soundx.audio import Float32
+from soundx.options import Options, Seed
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +28,7 @@ Batch = tuple[Float32, npt.NDArray[np.int64], Float32]
 """Embeddings, targets and weights of some frames."""
 
 
-class TrainingOptions(BaseModel):
+class TrainingOptions(Options):
     """How heads are built and trained.
 
     Attributes:
@@ -49,20 +50,18 @@ class TrainingOptions(BaseModel):
         seed: Seed of weights, shuffling and dropout.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     head: Literal["ridge", "dense", "seed"] = "ridge"
     windows_per_clip: int = Field(2, ge=0, le=100)
     window_weight: float = Field(0.25, gt=0, le=1)
     refit: Literal["off", "all"] = "off"
-    hidden_units: tuple[int, ...] = (512,)
+    hidden_units: tuple[Annotated[int, Field(gt=0, le=65_536)], ...] = (512,)
     dropout: float = Field(0.3, ge=0, lt=1)
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=100)
     batch_size: int = Field(64, gt=0)
     max_epochs: int = Field(100, gt=0)
     patience_epochs: int = Field(10, gt=0)
     frames_in_memory: int = Field(65_536, gt=0)
-    seed: int = 7
+    seed: Seed = 7
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
-from soundx.labels import LabelTree
+from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.heads import History, clip_probabilities
 from soundx.modelling.ridge import softmax
 
@@ -64,6 +64,11 @@ class TrainedHeads:
     manifest_digest: str = ""
     version: str = ""
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether one model over all labels was trained; else a head may be called ``labels``."""
+        return GENERAL not in self.models
+
     def predict(self, frames: Float32, frames_per_clip: npt.NDArray[np.int64]) -> Probabilities:
         """Return the probabilities of labels for clips.
 
@@ -75,7 +80,7 @@ class TrainedHeads:
             Probabilities over ``tree.labels`` [shape=(n_clips, n_labels)]; where background was
             learnt, what is missing to one is its probability.
         """
-        if LABELS not in self.models:
+        if not self.is_joint:
             return self.tree.joint_probabilities(self._by_own_head(frames, frames_per_clip))
         logits = clip_logits(self.models[LABELS], frames, frames_per_clip)
         return softmax(logits)[:, : len(self.tree.labels)]
@@ -84,7 +89,7 @@ class TrainedHeads:
         self, frames: Float32, frames_per_clip: npt.NDArray[np.int64]
     ) -> dict[str, Probabilities]:
         """Return the class probabilities of each head of the tree [shape=(n_clips, n_classes)]."""
-        if LABELS not in self.models:
+        if not self.is_joint:
             return self._by_own_head(frames, frames_per_clip)
         return self.tree.by_head(self.predict(frames, frames_per_clip))
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from soundx.options import Options
 
 Probabilities = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -20,15 +22,13 @@ NEVER = 2.0
 """Threshold of a label that is never answered: above what any probability can be."""
 
 
-class RejectionOptions(BaseModel):
+class RejectionOptions(Options):
     """How sure an answer has to be.
 
     Attributes:
         precision: Share of a label's answers that are to be right.
         at_least: No threshold lies below this probability.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: float = Field(0.9, gt=0, le=1)
     at_least: float = Field(0.5, ge=0, lt=1)

@@ -30,10 +30,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from soundx.errors import Setting, SoundxError
 from soundx.labels import BACKGROUND, shown_label
+from soundx.options import Options, Seed
 from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ LEFT_OUT = "left_out"
 """Side of evaluation-only clips: scored apart, never trained on, never tuned on."""
 
 
-class SplitOptions(BaseModel):
+class SplitOptions(Options):
     """How clips are put on sides.
 
     Attributes:
@@ -57,11 +58,9 @@ class SplitOptions(BaseModel):
         test_folds: Folds that test, for ``by: fold``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     validation_fraction: float = Field(0.15, gt=0, lt=1)
     test_fraction: float = Field(0.2, gt=0, lt=1)
-    seed: int = 7
+    seed: Seed = 7
     by: Literal["hash", "fold"] = "hash"
     validation_folds: tuple[int, ...] = (4,)
     test_folds: tuple[int, ...] = (5,)
@@ -73,6 +72,32 @@ class SplitOptions(BaseModel):
         if set(self.validation_folds) & set(self.test_folds):
             raise ValueError("a fold cannot be both for validation and for test")
         return self
+
+
+def check_labels(clips: pd.DataFrame) -> None:
+    """Fail where there is but one label, and no background: nothing could be told apart.
+
+    Args:
+        clips: One row a clip: ``path``, ``label`` and ``evaluation_only``.
+
+    Raises:
+        SoundxError: Names the label, and the folders in it if all its clips lie in folders.
+    """
+    ours = clips[~clips["evaluation_only"].astype(bool)]
+    labels = ours["label"].unique().tolist()
+    if len(labels) != 1:
+        return
+    parts = ours["path"].str.split("/")
+    inside = sorted(set(parts.str[1])) if (parts.str.len() > 2).all() else []  # noqa: PLR2004
+    meant = (
+        f" If {', '.join(inside[:3])} are the labels, give the folder they are in."
+        if inside
+        else ""
+    )
+    raise SoundxError(
+        f"All clips are of one label, '{shown_label(labels[0])}': there is nothing to tell it "
+        f"from.{meant} Add clips of another label, or of none in a folder :BACKGROUND."
+    )
 
 
 def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
@@ -183,6 +208,20 @@ def _by_fold(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
             "fold. Give every clip one in metadata.csv, or split by hash.",
             remedy=Setting("splits.by", "hash"),
         )
+    there = sorted(int(fold) for fold in folds[~background].unique())
+    for side, wanted in (
+        ("test", options.test_folds), ("validation", options.validation_folds)
+    ):  # fmt: skip
+        if not set(wanted) & set(there):
+            raise SoundxError(
+                f"splits.{side}_folds is {list(wanted)}, and clips are in the folds "
+                f"{', '.join(map(str, there))}. Name some of these, or split by hash.",
+                remedy=(
+                    Setting("splits.test_folds", "[N]"),
+                    Setting("splits.validation_folds", "[N]"),
+                    Setting("splits.by", "hash"),
+                ),
+            )
     sides = pd.Series("train", index=clips.index, dtype="str")
     sides[folds.isin(options.validation_folds)] = "validation"
     sides[folds.isin(options.test_folds)] = "test"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,27 @@ from kedro.framework.context.context import _convert_paths_to_absolute_posix
 from kedro.io import DataCatalog
 from omegaconf.resolvers import oc
 
-from soundx.storage.s3 import use_settings
+from soundx.storage.s3 import check_address, use_settings
+
+
+def place(value: object) -> str | None:
+    """Return a path or URL as it is meant: ``~`` is somebody's home, empty is nowhere.
+
+    A relative path is left as it is: in the catalog it is meant from the project's folder,
+    wherever it was given.
+
+    >>> place(""), place("data"), place("s3://bucket")
+    (None, 'data', 's3://bucket')
+    """
+    text = "" if value is None else str(value).strip()
+    return (text if "://" in text else os.path.expanduser(text)) or None
+
 
 LOADER_ARGS: dict[str, Any] = {
     "base_env": "base",
     "default_run_env": "local",
     # SOUNDX_YAMNET is read in the catalog
-    "custom_resolvers": {"oc.env": oc.env},
+    "custom_resolvers": {"oc.env": oc.env, "place": place},
 }
 """How ``conf/`` is read, in a run and outside of one."""
 
@@ -55,9 +71,27 @@ def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
 
 
 def read_s3_settings(loader: AbstractConfigLoader, project: Path) -> None:
-    """Read ``.env``, then ``s3`` of ``globals.yml`` and of ``credentials.yml``."""
+    """Read ``.env``, then ``s3`` of ``globals.yml`` and of ``credentials.yml``.
+
+    Raises:
+        SoundxError: A key stands in an address, where it would be written into logs.
+    """
     load_dotenv(project / ".env")
+    # before anything is made of them: what is made describes itself in every error
+    given = {**loader["globals"], **(loader.runtime_params or {})}
+    for address in _texts([given, os.environ.get("SOUNDX_YAMNET", "")]):
+        check_address(address)
     use_settings(loader["globals"].get("s3"), _credentials(loader).get("s3"))
+
+
+def _texts(given: Any) -> Iterator[str]:
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, Mapping):
+        yield from _texts(list(given.values()))
+    elif isinstance(given, list | tuple):
+        for one in given:
+            yield from _texts(one)
 
 
 def _credentials(loader: AbstractConfigLoader) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from soundx.datasets.where import where
 from soundx.labels import BACKGROUND
 from soundx.progress import counted, tell_progress
 from soundx.running.catalog import read_s3_settings
+from soundx.running.given import check_given
 from soundx.running.messages import next_steps
 
 if TYPE_CHECKING:
@@ -38,6 +42,54 @@ class S3Hooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read ``.env``, the settings in ``globals.yml`` and the keys in ``credentials.yml``."""
         read_s3_settings(context.config_loader, context.project_path)
+
+
+class GivenHooks:
+    """Stop a run that was given a parameter nobody knows, or a value that cannot be."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Hold what the run was given against what is known."""
+        check_given(context.config_loader, context.project_path)
+
+
+class LockHooks:
+    """Let one run at a time work on a ``data_root``; a second one says who is at work, and ends.
+
+    A dry run writes nothing and asks for nothing. Only what runs pipelines takes the lock: who
+    reads (the viewer, Kedro-Viz, a notebook) never waits.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, Callable[[], None]] = {}
+
+    # before anything else is written, and given back after everything else
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Take the lock."""
+        self._give_back()  # of a run in this thread that was interrupted: Kedro tells no hook
+        if "run_lock" not in catalog or _is_dry(pipeline, catalog):
+            return
+        pipelines = run_params.get("pipeline_names") or ["__default__"]
+        take = catalog.load("run_lock")
+        given_back = take(f"kedro run --pipelines={','.join(pipelines)}")
+        self._held[threading.get_ident()] = given_back
+        weakref.finalize(catalog, given_back)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Give the lock back."""
+        self._give_back()
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Give the lock back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._held.pop(threading.get_ident(), lambda: None)()
 
 
 class ProgressHooks:
@@ -71,9 +123,18 @@ class ProgressHooks:
 class SummaryHooks:
     """Note every run, and print what one that evaluated a model came to."""
 
+    _under_way: Callable[[], None] | None = None
+    """Notes that the run of this process was interrupted; None where none is under way."""
+
     def __init__(self) -> None:
         self._begun = datetime.now(UTC)
         self._is_dry = False
+
+    @classmethod
+    def note_interruption(cls) -> None:
+        """Note that somebody stopped the run: Kedro tells hooks of exceptions, not of that."""
+        if cls._under_way is not None:
+            cls._under_way()
 
     @hook_impl
     def before_pipeline_run(
@@ -83,6 +144,7 @@ class SummaryHooks:
         self._begun = datetime.now(UTC)
         self._is_dry = _is_dry(pipeline, catalog)
         self._note(run_params, catalog, "running")
+        SummaryHooks._under_way = partial(self._note, run_params, catalog, "interrupted")
 
     @hook_impl
     def on_pipeline_error(
@@ -94,6 +156,7 @@ class SummaryHooks:
     def _note(
         self, run_params: dict[str, Any], catalog: CatalogProtocol[Any, Any], state: str
     ) -> None:
+        SummaryHooks._under_way = None
         if self._is_dry:
             return
         seconds = (datetime.now(UTC) - self._begun).total_seconds()

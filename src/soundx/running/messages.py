@@ -5,12 +5,16 @@ The rest of soundx says what is wrong and names a remedy; which command that is 
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 from kedro.config import MissingConfigException
 from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
 from kedro.validation.exceptions import ParameterValidationError
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from soundx.errors import Remedy, Setting, find_soundx_error
 
@@ -41,6 +45,12 @@ _WAYS = {
         "--params=embedder=logmel."
     ),
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ELSEWHERE = (
+    "What was finished is kept, and nothing is half written: run it again then, or keep "
+    "everything elsewhere: --params=data_root=DIR"
+)
 
 
 def message_for_people(error: Exception, env: str | None = None) -> str | None:
@@ -58,8 +68,52 @@ def message_for_people(error: Exception, env: str | None = None) -> str | None:
         return "\n".join(line for line in lines if "errors.pydantic.dev" not in line)
     if isinstance(error, MissingConfigException):
         return f"{error}. Environments are the folders of conf/."
+    if isinstance(error, (YAMLError, OmegaConfBaseException)):
+        said = " ".join(str(error).split())
+        return (
+            f"conf/ cannot be read: {said}. Mend that file; a variable of the environment is "
+            "written ${oc.env:NAME} there."
+        )
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. Close other programs, or give fewer clips at a time."
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and (told := _about_the_disk(cause)):
+            return told
+    missing = next((c for c in _causes(error) if isinstance(c, FileNotFoundError)), None)
+    if isinstance(error, DatasetError) and missing is not None:
+        path = missing.filename or str(missing)
+        return f"{path} is not there. Run what makes it first: {command(env=env)}"
     if isinstance(error, DatasetError):
-        return f"{error}\nWhere a file is missing, run what makes it first: {command(env=env)}"
+        return str(error)
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _about_the_disk(error: OSError) -> str | None:
+    """Tell what to do about a disk that does not take what is written, None of other errors."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in _FULL:
+        return f"The disk is full{where}. Make room. {_ELSEWHERE}"
+    if error.errno in _NOT_OURS:
+        return (
+            f"That may not be read or written{where}: {error.strerror}. Change who may, or its "
+            f"disk. {_ELSEWHERE}"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"A file stands where a folder is needed{where}. Move it away. {_ELSEWHERE}"
+    if error.errno == errno.EISDIR:
+        return f"A folder stands where a file is needed{where}. Move it away. {_ELSEWHERE}"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"A name is too long for this disk{where}. Give a shorter one."
+    if error.errno == errno.EMFILE:
+        return "Too many files are open. Allow more: ulimit -n 4096"
     return None
 
 

@@ -30,8 +30,8 @@ from soundx.progress import PROGRESS_FILE
 from soundx.running import DEFAULT
 from soundx.running.supervise import END, PROCESS, RUN, birth_of, write_json
 
-PASSWORD = "SOUNDX_TRAIN_PASSWORD"
-"""The variable with the password of the page; no run gets to see it."""
+PASSWORD = "SOUNDX_TRAIN_PASSWORD"  # nosec B105
+"""Name of the variable with the password of the page; no run gets to see it."""
 
 PIPELINES = DEFAULT
 """Pipelines that may be run, in their order."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 _LOG = "-wal"
 _TRIES = 5
@@ -16,18 +20,40 @@ _TRIES = 5
 def open_database(path: Path, tables: str) -> sqlite3.Connection:
     """Open a database to read and write, made where it is missing.
 
-    Nothing is committed but by itself or by ``BEGIN`` and ``COMMIT``.
+    Nothing is committed but by itself or by ``BEGIN`` and ``COMMIT``. One that is broken is set
+    aside, with a warning, and begun anew.
 
     Args:
         path: Its file; the folder is made where it is missing.
         tables: Statements that make the tables which are missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _open(path, tables)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, disk full
+            raise
+        aside = f".broken-{uuid.uuid4().hex[:6]}-{path.name}"
+        for end in ("", _LOG, "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{path}{end}").rename(path.with_name(aside + end))
+        logger.warning("%s is broken: %s. Set aside as %s, and begun anew.", path, error, aside)
+        return _open(path, tables)
+
+
+def _open(path: Path, tables: str) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
-    # a killed process loses nothing in this mode; only a power cut may lose the last rows
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
-    database.executescript(tables)
+    try:
+        # a killed process loses nothing in this mode; only a power cut may lose the last rows
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        database.executescript(tables)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
@@ -36,7 +62,7 @@ def read_database(path: Path, tables: str) -> Iterator[sqlite3.Connection]:
     """Yield what stands in a database; nothing is written where it lies.
 
     SQLite writes beside a database even to read it (the log's index, and the log itself), so
-    a copy is read. One that is missing is read as empty.
+    a copy is read. One that is missing is read as empty, and so is a broken one, with a warning.
 
     Args:
         path: Its file.
@@ -45,7 +71,12 @@ def read_database(path: Path, tables: str) -> Iterator[sqlite3.Connection]:
     with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
         copy = Path(folder, path.name)
         _copy_whole(path, copy)
-        with closing(open_database(copy, tables)) as database:
+        try:
+            database = _open(copy, tables)
+        except sqlite3.DatabaseError as error:
+            logger.warning("%s is broken: %s. It is read as empty.", path, error)
+            database = _open(copy.with_name("empty"), tables)
+        with closing(database):
             yield database
 
 

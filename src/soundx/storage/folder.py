@@ -6,7 +6,10 @@ one; object stores give that by themselves.
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import json
+import logging
 import os
 import re
 import shutil
@@ -22,10 +25,17 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from soundx.errors import SoundxError
+from soundx.storage.checksum import parse_json, with_checksum
+from soundx.storage.s3 import check_address
+
+logger = logging.getLogger(__name__)
+
 # a listing that was kept is a stale one as soon as another process writes
 fsspec.config.conf.setdefault("s3", {}).setdefault("use_listings_cache", False)
 
 
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 _PARTIAL = re.compile(r"\.[0-9a-f]{12}(\.\w+)?")
 
 
@@ -46,6 +56,7 @@ class Folder:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        check_address(url)
         options = dict(storage_options or {})
         self.fs, self.root = fsspec.core.url_to_fs(url, **options)
         self.is_local = isinstance(self.fs, LocalFileSystem)
@@ -60,7 +71,13 @@ class Folder:
         return inner
 
     def path(self, name: str = "") -> str:
-        """Return the full path of something in the folder, without its protocol."""
+        """Return the full path of something in the folder, without its protocol.
+
+        Raises:
+            SoundxError: The name leads out of the folder.
+        """
+        if name.startswith("/") or ".." in name.split("/"):
+            raise SoundxError(f"The name {name!r} leads out of {self}.")
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
     def exists(self, name: str = "") -> bool:
@@ -94,13 +111,34 @@ class Folder:
             partial.write_bytes(content)
 
     def read_json(self, name: str) -> Any:
-        """Return the content of a JSON file."""
-        return json.loads(self.read(name))
+        """Return the content of a JSON file, held against its checksum where it has one.
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file, whole or not at all."""
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        Raises:
+            BrokenFileError: It is not JSON, or not what was written.
+        """
+        return parse_json(self.read(name), self.shown(name))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file with its checksum, whole or not at all."""
+        text = json.dumps(with_checksum(content), indent=2, ensure_ascii=False) + "\n"
         self.write(name, text.encode())
+
+    def shown(self, name: str) -> str:
+        """Return a file's path or URL, for people."""
+        return f"{str(self).rstrip('/')}/{name}"
+
+    def set_aside(self, name: str, why: str) -> None:
+        """Rename a broken file so that nothing reads it, and say so; it is not deleted.
+
+        Args:
+            name: The file.
+            why: What is wrong with it, in a few words.
+        """
+        aside = f".broken-{uuid.uuid4().hex[:6]}-{name}"
+        self.fs.mv(self.path(name), self.path(aside))
+        logger.warning(
+            "%s is broken: %s. Set aside as %s, and made again.", self.shown(name), why, aside
+        )
 
     def write_with(self, name: str, writer: Callable[[Path], object]) -> None:
         """Write a file with a function that takes a path."""
@@ -191,16 +229,34 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}-*-????????????"):
+        shutil.rmtree(left, ignore_errors=True)  # by a killed process
     tag = uuid.uuid4().hex[:12]
     new, old = (folder.with_name(f".{folder.name}-{which}-{tag}") for which in ("new", "old"))
     try:
         for name, content in files.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise SoundxError(f"The name {name!r} leads out of {folder}.")
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        if folder.exists():
+        if not folder.exists():
+            os.rename(new, folder)
+        elif not _exchange(new, folder):
             os.rename(folder, old)
-        os.rename(new, folder)
+            os.rename(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; tell whether the system can.
+
+    Between two renames there would be no folder, for a reader and for whoever is killed there.
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux
+    if rename is None:
+        return False
+    done = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return bool(done == 0)

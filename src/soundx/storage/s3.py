@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,18 @@ _TRANSIENT_CODES = frozenset(
     }
 )
 SERVER_ERROR = 500
+
+# name:secret@, where a secret may hold slashes but a port is none; or anything@ before a path
+_USER = re.compile(
+    r"(\b[a-z][a-z0-9+.-]*:/{1,2}(?!/))"
+    r"(?:[^\s'\"/?#:@]*:(?!\d+(?:/|$))[^\s'\"?#]*|[^\s'\"/?#]*)@",
+    re.IGNORECASE,
+)
+_SIGNED = re.compile(
+    r"([?&;][\w.-]*(?:key|secret|token|signature|sig|password|passwd|pwd|credential|auth)[\w.-]*=)"
+    r"[^&;#\s'\"]+",
+    re.IGNORECASE,
+)
 
 _EXPLANATIONS = {
     "InvalidAccessKeyId": "the access key is not known there",
@@ -64,12 +77,41 @@ _WAYS_TO_SIGN_IN = (
 )
 
 
+def check_address(address: str) -> None:
+    """Refuse an address with a key in it, before anybody writes it into a log or a report.
+
+    Args:
+        address: A path or URL from the configuration, a parameter or a variable.
+
+    Raises:
+        SoundxError: There is one; the message tells the address without it.
+    """
+    if not holds_key(address):
+        return
+    raise SoundxError(
+        f"{without_key(address)} was given with a key in it. Addresses stand in logs and reports: "
+        "leave the key out, change it where others may have seen it, and give it as an AWS profile "
+        "(aws configure), in the environment or in conf/local/credentials.yml."
+    )
+
+
+def holds_key(text: str) -> bool:
+    """Tell whether text has an address with a name, a password, a token or a signature in it."""
+    return bool(_USER.search(text) or _SIGNED.search(text))
+
+
+def without_key(text: str) -> str:
+    """Return text with what is secret in its addresses replaced by ``***``."""
+    return _SIGNED.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
 def split_url(url: str) -> tuple[str, str]:
     """Return bucket and prefix of ``s3://bucket/prefix``; the prefix ends with ``/`` or is empty.
 
     Raises:
         SoundxError: It is not such a URL.
     """
+    check_address(url)
     scheme, _, rest = url.partition("://")
     bucket, _, prefix = rest.partition("/")
     if scheme not in ("s3", "s3a") or not bucket:

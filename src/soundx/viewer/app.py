@@ -22,7 +22,9 @@ from soundx.viewer.project import Project, guarded
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page as StreamlitPage
 
-st.set_page_config(page_title="soundx", page_icon=":material/graphic_eq:", layout="wide")
+# a picture of ours: Streamlit fetches one named :material/...: from another host
+ICON = Path(__file__).with_name("favicon.svg")
+st.set_page_config(page_title="soundx", page_icon=ICON, layout="wide")
 
 
 @st.cache_resource

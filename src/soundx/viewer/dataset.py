@@ -11,8 +11,9 @@ import streamlit as st
 
 from soundx.errors import AudioError, Remedy
 from soundx.labels import shown_label
+from soundx.markup import escaped
 from soundx.viewer.home import begin
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.sound import MAX_SHOWN_S, beginning, player
 from soundx.viewer.tables import choose_row, share
 

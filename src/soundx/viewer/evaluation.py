@@ -12,10 +12,11 @@ from soundx.classifier.versions import ModelVersion
 from soundx.errors import SoundxError
 from soundx.figures.confusion import draw_confusion
 from soundx.figures.reliability import draw_reliability
+from soundx.markup import escaped
 from soundx.modelling.splitting import FIELD
 from soundx.viewer.dataset import show_clip
 from soundx.viewer.left_out import left_out, suspects
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.tables import choose_row, percent, share
 
 NONE = "none"

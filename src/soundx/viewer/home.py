@@ -8,8 +8,9 @@ import streamlit as st
 
 from soundx.errors import Remedy
 from soundx.labels import BACKGROUND
+from soundx.markup import escaped
 from soundx.running.messages import run_command
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.words import cross_validated, duration
 
 WAYS_TO_BEGIN = (
@@ -97,8 +98,13 @@ def _last_run(project: Project) -> None:
         return
     begun = datetime.fromisoformat(run["begun"])
     ago = (datetime.now(UTC) - begun).total_seconds()
-    words = {"running": "has not ended", "failed": "failed", "finished": "finished"}
-    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), words.get(run["state"], run["state"]))
+    words = {
+        "running": "has not ended",
+        "failed": "failed",
+        "interrupted": "was stopped",
+        "finished": "finished",
+    }
+    st.metric(begun.strftime("%d %B %Y, %H:%M UTC"), escaped(words.get(run["state"], run["state"])))
     if run["state"] != "running":
         st.write(f"It took {duration(run['seconds'])} and began {duration(ago)} ago.")
     st.caption("Pipelines: " + escaped(", ".join(run["pipelines"])))
@@ -109,6 +115,8 @@ def _advice(project: Project) -> list[tuple[str, str]]:
     last = project.load_or("last_run", {})
     if last.get("state") == "failed":
         advice.append(("The last run failed: run it again to read why.", project.command()))
+    if last.get("state") == "interrupted":
+        advice.append(("The last run was stopped: run it again to go on.", project.command()))
     state = project.load_or("model_input_state", None)
     if not project.has("classifier"):
         advice.append(("There are clips but no model: train one.", project.command()))

@@ -16,8 +16,9 @@ from soundx.errors import Remedy
 from soundx.figures.learning_curve import draw_learning_curve
 from soundx.figures.reliability import draw_reliability
 from soundx.labels import BACKGROUND
+from soundx.markup import escaped
 from soundx.viewer.dataset import show_clip
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.tables import choose_row, percent, share
 
 ROWS_SHOWN = 500

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import soundfile
 import streamlit as st
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
@@ -18,8 +19,9 @@ from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_start
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
 from soundx.labels import BACKGROUND, GENERAL, shown_label
+from soundx.markup import escaped
 from soundx.progress import counted
-from soundx.viewer.project import Project, escaped
+from soundx.viewer.project import Project
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share
 
@@ -30,6 +32,7 @@ MAX_UPLOAD_S = 600.0
 MAX_COMPRESSED_BYTES = 30 * 2**20
 """Of what ffmpeg unpacks whole before its length is known: ten minutes at 400 kbit/s."""
 TOP = 5
+_BLOCK_SAMPLES = 1 << 20
 
 
 def page(project: Project) -> None:
@@ -84,10 +87,32 @@ def _decode(file: io.BytesIO, suffix: str) -> Float32 | None:
 
 
 def _decode_bounded(path: Path) -> Float32:
+    too_long = AudioError(f"longer than {MAX_UPLOAD_S / 60:.0f} minutes")
+    if _lasts_longer(path, MAX_UPLOAD_S):
+        raise too_long
     waveform, is_more = decode_start(path, max_s=MAX_UPLOAD_S)
     if is_more:
-        raise AudioError(f"longer than {MAX_UPLOAD_S / 60:.0f} minutes")
+        raise too_long
     return waveform
+
+
+def _lasts_longer(path: Path, max_s: float) -> bool:
+    """Tell whether a file lasts longer than that, having decoded no more of it.
+
+    ``decode_start`` takes the measure of a whole file first, and half a megabyte can hold a day
+    of silence.
+    """
+    if path.suffix in FFMPEG_SUFFIXES:
+        return False  # how much of those is unpacked is bounded where they are
+    try:
+        with soundfile.SoundFile(path) as sound:
+            left = int(max_s * sound.samplerate)
+            block = np.empty((max(1, _BLOCK_SAMPLES // sound.channels), sound.channels), np.int16)
+            while left >= 0 and (read := len(sound.read(out=block))):
+                left -= read
+            return left < 0
+    except (soundfile.SoundFileError, TypeError, ValueError, MemoryError):
+        return False  # what is wrong with it is told by who decodes it
 
 
 def _pick(project: Project, key: str) -> Float32 | None:
@@ -188,7 +213,13 @@ def _show(classifier: Classifier, waveform: Float32 | None) -> None:
             st.caption(f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it.")
     with right:
         answer, probability = classifier.answer_to(probabilities)
-        st.metric("Answer", answer, f"{probability:.1%}", delta_color="off", delta_arrow="off")
+        st.metric(
+            "Answer",
+            escaped(answer),  # its value is Markdown, too
+            f"{probability:.1%}",
+            delta_color="off",
+            delta_arrow="off",
+        )
         if answer != classifier.labels[best[0]]:
             st.caption(
                 f"The most probable label, {escaped(classifier.labels[best[0]])}, is not sure "

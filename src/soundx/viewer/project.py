@@ -13,6 +13,7 @@ from kedro.io import DataCatalog
 
 from soundx.datasets.where import where
 from soundx.errors import Remedy
+from soundx.markup import escaped
 from soundx.running.catalog import open_catalog
 from soundx.running.messages import command, message_for_people
 
@@ -65,12 +66,6 @@ def guarded(page: Callable[[], None], env: str | None = None) -> Callable[[], No
 
     shown.__name__ = page.__name__
     return shown
-
-
-def escaped(text: object) -> str:
-    """Return text such that Markdown shows it as it is."""
-    shown = "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~$:" else c for c in str(text))
-    return shown.replace("\n", "  \n")
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

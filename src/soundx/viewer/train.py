@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import math
 import os
 import threading
@@ -39,10 +40,13 @@ _HEAD = "training.head"
 _POLL_S = 1.0
 _IDLE_POLL_S = 5.0
 _LONGEST_WAIT_S = 8.0
+_MOST_ADDRESSES = 4096
 
 
 class Gate:
-    """Compares passwords, ever more slowly after wrong ones, for all sessions together.
+    """Compares passwords, ever more slowly after wrong ones from the same address.
+
+    Who guesses at one address closes the gate for that address: the owner comes from another.
 
     Args:
         clock_s: A clock that never goes back, in seconds.
@@ -50,29 +54,56 @@ class Gate:
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
-        self._failures = 0
-        self._opens_s = 0.0
+        # by address: wrong attempts in a row, and when it opens again; the latest is last
+        self._closed: dict[str, tuple[int, float]] = {}
         self._one_at_a_time = threading.Lock()
 
-    def passes(self, attempt: str, password: str) -> bool:
+    def passes(self, attempt: str, password: str, address: str | None = None) -> bool:
         """Tell whether an attempt is the password, in a time that tells nothing about it.
 
+        Args:
+            attempt: What was typed.
+            password: What it should be.
+            address: Where it was typed, an IP address; None for this machine.
+
         Raises:
-            SoundxError: The last wrong attempt, by whomever, is too recent: this one was not
+            SoundxError: The last wrong attempt at this address is too recent: this one was not
                 looked at.
         """
+        where = _network(address)
         with self._one_at_a_time:
-            wait_s = self._opens_s - self._clock_s()
+            failures, opens_s = self._closed.get(where, (0, 0.0))
+            wait_s = opens_s - self._clock_s()
             if wait_s > 0:
                 raise SoundxError(
                     f"Too soon after a wrong password. Try again in {math.ceil(wait_s)} s."
                 )
+            self._closed.pop(where, None)
             if hmac.compare_digest(_digest(attempt), _digest(password)):
-                self._failures = 0
                 return True
-            self._failures += 1
-            self._opens_s = self._clock_s() + min(2.0 ** (self._failures - 1), _LONGEST_WAIT_S)
+            while len(self._closed) >= _MOST_ADDRESSES:
+                del self._closed[next(iter(self._closed))]
+            delay_s = min(2.0 ** min(failures, 16), _LONGEST_WAIT_S)
+            self._closed[where] = (failures + 1, self._clock_s() + delay_s)
             return False
+
+
+def _address() -> str | None:
+    """Return where this browser is; through a proxy on this machine, where that says it is."""
+    return st.context.ip_address
+
+
+def _network(address: str | None) -> str:
+    """Return what stands for all addresses that one visitor has: of IPv6 it is 64 bits."""
+    if address is None:
+        return ""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 _GATE = Gate()
@@ -207,7 +238,7 @@ def _ask_for(password: str) -> None:
     if not sent:
         return
     try:
-        passes = _GATE.passes(attempt, password)
+        passes = _GATE.passes(attempt, password, _address())
     except SoundxError as error:
         st.error(str(error))
         return

@@ -43,6 +43,7 @@ def predict_test_clips(
     splits: pd.DataFrame,
     embeddings: EmbeddingStore,
     out_of_fold_predictions: pd.DataFrame,
+    classifier: Classifier,
 ) -> pd.DataFrame:
     """Classify the test clips, and the evaluation-only ones, with the joint model.
 
@@ -61,9 +62,10 @@ def predict_test_clips(
         the model's order.
 
     Raises:
-        SoundxError: A test clip was seen in training, or there is none; or all were, and there
-            is no cross-validation of them.
+        SoundxError: Heads and classifier are of different training runs; a test clip was seen in
+            training, or there is none; or all were, and there is no cross-validation of them.
     """
+    _check_one_model(heads, classifier)
     tree = heads.tree
     columns = ["clip_id", "path", "label", "category", "group", "duration_s"]
     refit = heads.training.get("refit") == "all"
@@ -232,10 +234,11 @@ def keep_evaluation(
     Raises:
         SoundxError: Heads and classifier are of different training runs, or not kept.
     """
-    if classifier.version != heads.version or heads.version not in trained_versions:
+    _check_one_model(heads, classifier)
+    if heads.version not in trained_versions:
         raise SoundxError(
-            f"The heads are of {heads.version}, the classifier of {classifier.version}: the last "
-            "training did not end.",
+            f"The model {heads.version} is not among those that are kept: the last training did "
+            "not end.",
             remedy=Remedy.TRAIN_AND_EVALUATE,
         )
     difference = classifier.info.get("tflite_difference")
@@ -257,6 +260,15 @@ def keep_evaluation(
         model_card=card,
     )
     return evaluation, card
+
+
+def _check_one_model(heads: TrainedHeads, classifier: Classifier) -> None:
+    if classifier.version != heads.version:
+        raise SoundxError(
+            f"The heads are of {heads.version}, the classifier of {classifier.version}: the last "
+            "training did not end.",
+            remedy=Remedy.TRAIN_AND_EVALUATE,
+        )
 
 
 def _of_this_kind(cross_validation: dict[str, Any], heads: TrainedHeads) -> dict[str, Any]:
@@ -310,7 +322,7 @@ def _expected(heads: TrainedHeads, metrics: dict[str, Any]) -> dict[str, float]:
     found = {}
     if "left_out_accuracy" in heads.training:
         found["of recordings left out in training"] = float(heads.training["left_out_accuracy"])
-    if LABELS in heads.histories:
+    if heads.is_joint and LABELS in heads.histories:
         history = heads.histories[LABELS]
         found["on validation clips"] = history.val_accuracy[history.best_epoch - 1]
     if "cross_validated_accuracy" in metrics:

@@ -23,6 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "splits",
                     "embeddings",
                     "out_of_fold_predictions",
+                    "classifier",
                 ],
                 outputs="test_predictions",
                 name="predict_test_clips",

@@ -25,6 +25,7 @@ from soundx.modelling.splitting import (
     FIELD,
     SplitOptions,
     assign_splits,
+    check_labels,
     check_splits,
     class_weights,
 )
@@ -99,8 +100,23 @@ def map_embeddings(
 
 
 def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFrame:
-    """Put every clip into train, validation or test, by recording and by hash."""
-    return assign_splits(clip_manifest, splits)
+    """Put every clip into train, validation or test, by recording and by hash.
+
+    Raises:
+        SoundxError: The labels cannot be learnt, or a head would have no clips to learn from or
+            to stop by: known here, before hours of embedding.
+    """
+    check_labels(clip_manifest)
+    table = assign_splits(clip_manifest, splits)
+    clips = clip_manifest[["clip_id", "label", "category"]].merge(
+        table[["clip_id", "split"]], on="clip_id", validate="one_to_one"
+    )
+    clips = clips[(clips["split"] != FIELD) & (clips["label"] != BACKGROUND)]
+    tree = LabelTree.build(zip(clips["label"], clips["category"], strict=True))
+    for head in tree.heads:
+        targets = clips["label"].map({name: tree.target(head, name) for name in tree.labels})
+        _check_head(head, clips[targets.notna()])
+    return table
 
 
 def build_model_input(
@@ -136,12 +152,7 @@ def build_model_input(
             mine.loc[side.index, "weight"] = class_weights(
                 side["target"].to_numpy(), side["n_frames"].to_numpy(), len(classes)
             )
-        for split in ("train", "validation"):
-            if not (mine["split"] == split).any():
-                raise SoundxError(
-                    f"Head '{head}' has no clip for {split}: its labels need clips from more "
-                    "recordings, or a larger splits.validation_fraction."
-                )
+        _check_head(head, mine)
         mine["embedder"] = embedded.info.fingerprint
         tables[head] = mine.reset_index(drop=True)
     # what is none of the labels stands beside them, with a class of its own
@@ -153,3 +164,12 @@ def build_model_input(
     rows = zip(clips["clip_id"], clips["label"], clips["split"], strict=True)
     state = {"digest": manifest_digest(rows), "fingerprint": embedded.info.fingerprint}
     return tables, state
+
+
+def _check_head(head: str, clips: pd.DataFrame) -> None:
+    for split in ("train", "validation"):
+        if not (clips["split"] == split).any():
+            raise SoundxError(
+                f"Head '{head}' has no clip for {split}: its labels need clips from more "
+                "recordings, or a larger splits.validation_fraction."
+            )

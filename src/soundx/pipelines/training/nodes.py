@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from soundx.audio import Float32
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.card import clip_facts, model_card
 from soundx.classifier.options import ExportOptions
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
-from soundx.embedders.base import exportable, with_layers_of
+from soundx.embedders.base import check_embedder, exportable, with_layers_of
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import Remedy, SoundxError
 from soundx.figures.curves import draw_training_curves
@@ -36,17 +37,55 @@ PARITY_CLIPS = 8
 PARITY_TOLERANCE = 1e-3
 
 
+def hear_parity_clips(
+    waveforms: ClipWaveforms,
+    clip_manifest: pd.DataFrame,
+    splits: pd.DataFrame,
+    embedder: Embedder,
+    embeddings: EmbeddingStore,
+) -> list[Float32]:
+    """Decode some validation clips, that the export will be held against.
+
+    What the export needs is asked for here, before hours of training: these clips, and the
+    embedder that the embeddings were made with.
+
+    Raises:
+        SoundxError: A clip is no longer there, or the embedder is another one or cannot be had.
+    """
+    current = embeddings.current.info
+    embedder = with_layers_of(embedder, current)
+    exportable(embedder)
+    check_embedder(embedder, current)
+    validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
+    paths = clip_manifest.set_index("clip_id")["path"]
+    if not validation.isin(paths.index).all():
+        raise SoundxError(
+            "The clips were looked at again since they were split.",
+            remedy=Remedy.PREPROCESS_AND_TRAIN,
+        )
+    try:
+        return [waveforms[path]() for path in paths[validation]]
+    except FileNotFoundError as error:
+        raise SoundxError(
+            f"{error.filename} is no longer there: the clips have changed since they were looked "
+            "at.",
+            remedy=Remedy.RUN,
+        ) from None
+
+
 def train_heads(
     model_input: dict[str, pd.DataFrame],
     embeddings: EmbeddingStore,
     training: TrainingOptions,
     rejection: RejectionOptions,
+    parity_clips: list[Float32] | None = None,
 ) -> TrainedHeads:
     """Train what ``training.head`` names, and choose below which probability it is ``unknown``.
 
     Thresholds are chosen on clips whose recordings were not learnt from: of ``ridge`` each
     left out in turn, of the others those of validation.
     """
+    del parity_clips  # the export hears them; here they only have to be there first
     table = model_input[GENERAL]
     embedded = _embeddings_of(table, embeddings)
     labelled = table[table["label"] != BACKGROUND]
@@ -87,31 +126,29 @@ def train_heads(
 
 
 def export_heads(
-    heads: TrainedHeads,
+    candidate_heads: TrainedHeads,
     embedder: Embedder,
-    waveforms: ClipWaveforms,
+    parity_clips: list[Float32],
     clip_manifest: pd.DataFrame,
-    splits: pd.DataFrame,
     export: ExportOptions,
-) -> tuple[Classifier, Classifier]:
+) -> tuple[Classifier, TrainedHeads, Classifier]:
     """Export the heads to TFLite, and hold the result against the heads on real clips.
 
     Returns:
-        The classifier twice: to be kept under its version, and to be the newest. In this
-        order, so that the newest is always one that is kept.
+        The classifier, to be kept under its version; the heads and the classifier again, to be
+        the newest. In this order, so that the newest is always one that is kept.
 
     Raises:
         SoundxError: The exported model does not give the heads' answer.
     """
+    heads = candidate_heads
     from soundx.classifier.export import export_classifier
     from soundx.classifier.parity import largest_difference
 
     embedder = with_layers_of(embedder, heads.embedder)
     classifier = export_classifier(embedder, heads, export)
-    validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
-    paths = clip_manifest.set_index("clip_id")["path"][validation]
-    heard = [waveforms[path]() for path in paths]
-    clips = list(zip(heard, exportable(embedder).shipped.embed(heard), strict=True))
+    frames = exportable(embedder).shipped.embed(parity_clips)
+    clips = list(zip(parity_clips, frames, strict=True))
     difference = largest_difference(classifier, heads, clips)
     logger.info(
         "TFLite and Keras differ by %.1e at most on %s.", difference, counted(len(clips), "clip")
@@ -119,11 +156,11 @@ def export_heads(
     if not difference <= PARITY_TOLERANCE:
         raise SoundxError(
             f"The exported model strays by {difference:.4f} from the heads it was made of "
-            f"(allowed: {PARITY_TOLERANCE}). Nothing was saved."
+            f"(allowed: {PARITY_TOLERANCE}). It was not saved: the model before it stays."
         )
     card = model_card(heads, tflite_difference=difference, clips=clip_facts(clip_manifest))
     classifier = classifier.with_card(card, tflite_difference=difference)
-    return classifier, classifier
+    return classifier, heads, classifier
 
 
 def plot_training_curves(heads: TrainedHeads) -> Any:

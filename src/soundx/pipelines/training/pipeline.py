@@ -2,7 +2,12 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from soundx.pipelines.training.nodes import export_heads, plot_training_curves, train_heads
+from soundx.pipelines.training.nodes import (
+    export_heads,
+    hear_parity_clips,
+    plot_training_curves,
+    train_heads,
+)
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -10,9 +15,22 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             Node(
+                func=hear_parity_clips,
+                inputs=["waveforms", "clip_manifest", "splits", "embedder", "embeddings"],
+                outputs="parity_clips",
+                name="hear_parity_clips",
+                tags="audio",
+            ),
+            Node(
                 func=train_heads,
-                inputs=["model_input", "embeddings", "params:training", "params:rejection"],
-                outputs="heads",
+                inputs=[
+                    "model_input",
+                    "embeddings",
+                    "params:training",
+                    "params:rejection",
+                    "parity_clips",
+                ],
+                outputs="candidate_heads",
                 name="train_heads",
                 tags="model",
             ),
@@ -26,14 +44,13 @@ def create_pipeline(**_: object) -> Pipeline:
             Node(
                 func=export_heads,
                 inputs=[
-                    "heads",
+                    "candidate_heads",
                     "embedder",
-                    "waveforms",
+                    "parity_clips",
                     "clip_manifest",
-                    "splits",
                     "params:export",
                 ],
-                outputs=["trained_versions", "classifier"],
+                outputs=["trained_versions", "heads", "classifier"],
                 name="export_heads",
                 tags="model",
             ),

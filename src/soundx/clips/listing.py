@@ -1,0 +1,87 @@
+"""What lies in a folder, told whole: files, and what is none, with the reason.
+
+A folder of somebody's may hold pipes, links to elsewhere, folders that may not be read and
+names that are no text. Each is named, none is opened, and nothing waits for one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe, not a file",
+    stat.S_IFSOCK: "a socket, not a file",
+    stat.S_IFCHR: "a device, not a file",
+    stat.S_IFBLK: "a device, not a file",
+}
+
+
+def list_folder(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield what lies in a folder and in those below it, in order; links are not followed.
+
+    Args:
+        root: The folder; where it is missing there is nothing.
+
+    Yields:
+        The relative name, parts separated by ``/``, and why it can be no clip: empty of a file
+        that can be opened.
+    """
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield folder or ".", f"a folder that cannot be read: {error.strerror}"
+            continue
+        inside = []
+        for entry in found:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                inside.append(name)
+            else:
+                yield name, _why_no_file(entry) or _why_no_name(name)
+        waiting += reversed(inside)
+
+
+def printable(name: str) -> str:
+    r"""Return a name as it can be printed and stored, whatever bytes it is made of.
+
+    >>> printable("dog/caf\udce9.wav")
+    'dog/caf\\xe9.wav'
+    """
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file, or a folder it is in, begins with a dot."""
+    return name.startswith(".") or "/." in name
+
+
+def _why_no_file(entry: os.DirEntry[str]) -> str:
+    if entry.is_file():
+        return ""
+    try:
+        kind = stat.S_IFMT(entry.stat().st_mode)
+    except OSError as error:
+        return f"a link to nothing: {error.strerror}" if entry.is_symlink() else "it has gone"
+    if kind == stat.S_IFDIR:
+        return "a link to a folder, which is not followed: put the folder itself there"
+    return _KINDS.get(kind, "not a file")
+
+
+def _why_no_name(name: str) -> str:
+    if name.isprintable():
+        return ""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8 text: rename it"
+    return "control characters in its name: rename it"

@@ -1,0 +1,61 @@
+"""Names that others chose, where Markdown or HTML is read: they are shown, never obeyed.
+
+Folders, files, labels, categories, licences and messages about them come from outside. This is
+the one place that makes them safe; who writes them into Markdown, a page or a preview asks here.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_MARKDOWN = "\\`*_{}[]()<>#+-.!|~$:"
+_IN_A_CARD = "\\`*[]<>|"
+_PUNCTUATION = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+_LOOK_ALIKE = str.maketrans(
+    {
+        "_": "\N{MODIFIER LETTER LOW MACRON}",
+        "*": "\N{LOW ASTERISK}",
+        "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
+        "|": "\N{LIGHT VERTICAL BAR}",
+    }
+)
+
+
+def escaped(text: object) -> str:
+    """Return text such that Streamlit's Markdown shows it as it is, over several lines too."""
+    return _escaped(str(text), _MARKDOWN).replace("\n", "  \n")
+
+
+def card_text(text: object) -> str:
+    """Return a name for a line of a Markdown file: as plain to read as it can be and inert."""
+    return _escaped(one_line(text), _IN_A_CARD)
+
+
+def one_line(text: object) -> str:
+    """Return text without what breaks a line or cannot be printed."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+def preview_name(text: object) -> str:
+    """Return a name for a page that is read as HTML first and as Markdown after, as Kedro-Viz does.
+
+    Entities and backslashes do not last through both, so marks are replaced by what looks
+    alike, and a bracket and a parenthesis that would make a link are kept apart.
+    """
+    return _unlinked(html.escape(one_line(text).translate(_LOOK_ALIKE)))
+
+
+def preview_markdown(text: str) -> str:
+    """Return a Markdown file of ours for such a page: its headings, tables, no link."""
+    plain = html.unescape(re.sub(rf"\\([{_PUNCTUATION}])", r"\1", text))
+    plain = re.sub(r"(?<=\w)_(?=\w)", "\N{MODIFIER LETTER LOW MACRON}", plain)
+    return _unlinked(html.escape(plain))
+
+
+def _unlinked(text: str) -> str:
+    return text.replace("](", "]\N{WORD JOINER}(")
+
+
+def _escaped(text: str, marks: str) -> str:
+    return "".join(f"\\{c}" if c in marks else c for c in text)

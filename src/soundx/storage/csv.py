@@ -1,0 +1,39 @@
+"""Tables in CSV files, read back as written: a label may be ``NA``, ``001`` or ``nan``."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pandas as pd
+
+_TEXT = frozenset({"label", "category", "path", "id", "group", "reason"})
+"""Last words of the names of columns that are text whatever stands in them."""
+
+
+def read_csv(content: bytes, **options: Any) -> pd.DataFrame:
+    """Return the table in a CSV file.
+
+    Columns of labels, paths and other names are text, as is an index; an empty field of them is
+    empty text. Of other columns it is a missing value, and nothing else is.
+
+    Args:
+        content: The file.
+        options: For pandas; they go before what is said here.
+    """
+    header = pd.read_csv(io.BytesIO(content), nrows=0, encoding=options.get("encoding")).columns
+    index = options.pop("index_col", None)
+    text = {name for name in header if name.rpartition("_")[2] in _TEXT}
+    if isinstance(index, int):
+        text.add(index := header[index])
+    ours: dict[str, Any] = {
+        "dtype": dict.fromkeys(sorted(text), "str"),
+        "keep_default_na": False,
+        "na_values": {name: [""] for name in header if name not in text},
+    }
+    table = pd.read_csv(io.BytesIO(content), **(ours | options))
+    if index is None:
+        return table
+    table = table.set_index(index)
+    # what pandas calls a column without a name
+    return table.rename_axis(None) if str(index).startswith("Unnamed: ") else table

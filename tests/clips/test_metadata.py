@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from soundx.clips.metadata import read_metadata
+
+MEANT = {"cat/0.wav": "bird", "cat/1.wav": "a, b"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'filename,label\ncat/0.wav,bird\ncat/1.wav,"a, b"\n',
+        'filename;label\r\ncat/0.wav;bird\r\n\r\ncat/1.wav;"a, b"\r\n',
+        "filename\tlabel\ncat/0.wav\tbird\ncat/1.wav\ta, b\n",
+        "\ufefffilename,label,\ncat/0.wav,bird,\ncat/1.wav,'a, b',\n".replace("'", '"'),
+        '\n Filename ,LABEL\n./cat/0.wav, bird\ncat\\1.wav,"a, b"\n',
+        'filename,label\n{root}/cat/0.wav,bird\n{root}/cat/1.wav,"a, b"\n',
+        'notes,filename,label\n,cat/0.wav,bird\nx,cat/1.wav,"a, b"\n',
+    ],
+    ids=["commas", "semicolons", "tabs", "one too many", "loose", "whole paths", "more columns"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_it_is_read_as_it_is_meant(tmp_path, content, encoding):
+    path = tmp_path / "metadata.csv"
+    path.write_bytes(content.replace("{root}", str(tmp_path)).encode(encoding))
+    table = read_metadata(path, [tmp_path])
+    assert table["label"].str.strip().to_dict() == MEANT
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text("filename,label,group\nNA/1.wav,001,1e3\nnull/2.wav,NA,\n3.wav,nan\n")
+    table = read_metadata(path)
+    assert table["label"].to_dict() == {"NA/1.wav": "001", "null/2.wav": "NA", "3.wav": "nan"}
+    assert table["group"].tolist() == ["1e3", "", ""]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from soundx.embedders.weights import locate
+from soundx.errors import SoundxError
+from soundx.storage.folder import Folder
+from soundx.storage.s3 import check_address, split_url, without_key
+
+SECRETS = [
+    "s3://AKIAPLANTED:pl/an+ted@bucket/clips",
+    "s3a://AKIAPLANTED@bucket",
+    "https://me:planted@host.example/yamnet",
+    "https://host.example/yamnet?X-Amz-Signature=planted&x=1",
+    "s3://bucket/clips?secret_key=planted",
+    "https://host.example/y?v=1&token=planted",
+    "s3:/AKIAPLANTED:planted@bucket/clips",
+]
+
+
+@pytest.mark.parametrize("address", SECRETS)
+@pytest.mark.parametrize("use", [check_address, split_url, Folder, locate])
+def test_a_key_in_an_address_is_refused_and_never_repeated(use, address):
+    with pytest.raises(SoundxError, match="with a key in it") as refused:
+        use(address)
+    assert "planted" not in str(refused.value).lower()
+    assert "***" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://bucket/a prefix/of clips",
+        "https://tfhub.dev/google/yamnet/1",
+        "data/me@home",
+        "/clips/monkeys?/keys=1",
+        "memory://x",
+        "s3://bucket/me@home/clips",
+        "file:///home/me@home/clips",
+        "http://127.0.0.1:9000/a@b",
+    ],
+)
+def test_an_ordinary_address_passes(address):
+    check_address(address)
+    assert without_key(address) == address
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/out", "a/../../out"])
+def test_no_name_leads_out_of_a_folder(tmp_path, name):
+    folder = Folder(str(tmp_path / "in"))
+    with pytest.raises(SoundxError, match="leads out"):
+        folder.write(name, b"x")
+    with pytest.raises(SoundxError, match="leads out"):
+        folder.replace_files({name: b"x"})
+    assert not list(tmp_path.glob("out"))
