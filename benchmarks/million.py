@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,13 @@ class Run:
         return EmbedderInfo("made", "made-1", self.dim, 0.96, 0.48, parts=parts)
 
     @property
+    def embedder(self) -> Any:
+        """What is asked of an embedder that never embeds."""
+        info, engine = self.info, SimpleNamespace(engine="made up")
+        names = {name: getattr(info, name) for name in ("name", "dim", "window_s", "hop_s")}
+        return SimpleNamespace(info=info, fingerprint=info.fingerprint, model=engine, **names)
+
+    @property
     def heads(self) -> Any:
         """Where trained heads are."""
         from soundx.datasets.models import KerasHeadsDataset
@@ -110,7 +118,8 @@ def scan(run: Run) -> Work:
     """Scan files that are named and not read, metadata.csv beside them."""
     from soundx.audio.decoding import ClipInfo
     from soundx.clips import manifest
-    from soundx.clips.raw import METADATA, RawClips
+    from soundx.clips.metadata import METADATA
+    from soundx.clips.raw import RawClips
 
     root = run.folder / "named"
     root.mkdir()
@@ -130,8 +139,8 @@ def scan(run: Run) -> Work:
             return os.stat(root / METADATA)
 
     class Clips(RawClips):
-        def files(self) -> Iterator[str]:
-            yield from run.names()
+        def entries(self) -> Iterator[tuple[str, str]]:
+            yield from ((name, "") for name in run.names())
 
         def path(self, name: str) -> Path:
             return Named(root, name)
@@ -165,13 +174,6 @@ def embed(run: Run) -> Work:
     centres = np.random.default_rng(7).random((LABELS, run.dim), np.float32)
     label_of = dict(zip(manifest["clip_id"], pd.factorize(manifest["label"])[0], strict=True))
 
-    class Made(Any):  # of an embedder what is asked for here
-        name, dim, info, fingerprint = "made", run.dim, run.info, run.info.fingerprint
-        window_s, hop_s = 0.96, 0.48
-
-        class model:  # noqa: N801  an attribute of embedders
-            engine = "made up"
-
     def embed_here(_: Any, shards: Any, tick: Any) -> Iterator[Shard]:
         rng = np.random.default_rng(7)
         for clips in shards:
@@ -193,9 +195,9 @@ def embed(run: Run) -> Work:
             run.store,
             manifest,
             waveforms,
-            Made(),
+            run.embedder,
             options,
-            dask,  # type: ignore[arg-type]
+            dask,
         ):
             run.store.save(shard)
 
@@ -229,11 +231,10 @@ def nothing_new(run: Run) -> Work:
 
     manifest = run.load("manifest")
 
-    class Made(Any):  # of an embedder what is asked for here
-        name, dim, info, fingerprint = "made", run.dim, run.info, run.info.fingerprint
-
     arguments = (missing.EmbeddingOptions(), DaskOptions())
-    return lambda: list(missing.embed_missing(run.store, manifest, {}, Made(), *arguments)), None  # type: ignore[arg-type]
+    return lambda: list(
+        missing.embed_missing(run.store, manifest, {}, run.embedder, *arguments)
+    ), None
 
 
 def model_input(run: Run) -> Work:
@@ -298,8 +299,10 @@ def evaluation(run: Run) -> Work:
     from soundx.pipelines.evaluation.nodes import predict_test_clips
 
     heads, manifest, splits = run.heads.load(), run.load("manifest"), run.load("splits")
+    classifier: Any = SimpleNamespace(version=heads.version)
+    none = pd.DataFrame()
     return (
-        lambda: predict_test_clips(heads, manifest, splits, run.store, pd.DataFrame()),
+        lambda: predict_test_clips(heads, manifest, splits, run.store, none, classifier),
         lambda table: run.save("test_predictions", table),
     )
 
@@ -401,12 +404,13 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=list(STAGES))
     parser.add_argument("--dim", type=int, default=64, help="numbers of a frame")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave what was made")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child, Run(options.folder, options.clips[0], options.dim))
         return
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = json.loads(options.results.read_text()) if options.results.exists() else {}
     for n_clips in options.clips:
         with tempfile.TemporaryDirectory(prefix="soundx-bench-") as scratch:
             folder = options.folder / str(n_clips) if options.folder else Path(scratch)
@@ -433,7 +437,7 @@ def main() -> None:
                     f"{figures['peak_mib']:7.0f} MiB",
                     flush=True,
                 )
-                RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+                options.results.write_text(json.dumps(results, indent=2) + "\n")
     tell_what_grows(results)
 
 

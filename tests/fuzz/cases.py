@@ -5,6 +5,7 @@ A case writes what it needs into a folder and returns the file that is to be jud
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +22,17 @@ CASES: dict[str, tuple[Case, str]] = {}
 """Cases by name, with what is to become of them: refused, heard, or either (empty)."""
 
 
-def case(outcome: str = "") -> Callable[[Case], Case]:
+SLOW: set[str] = set()
+"""Those that end by a limit on processor time, or take a while to be refused."""
+
+
+def case(outcome: str = "", *, slow: bool = False) -> Callable[[Case], Case]:
     """Make a function a case, under its own name."""
 
     def named(make: Case) -> Case:
         CASES[make.__name__] = (make, outcome)
+        if slow:
+            SLOW.add(make.__name__)
         return make
 
     return named
@@ -89,7 +96,7 @@ def _opus(granules: Callable[[int, int], int], *, without: int | None = None) ->
     return bytes(ogg_with_sums(b"".join(pages)))
 
 
-@case()
+@case("refused", slow=True)
 def opus_that_never_ends(folder: Path) -> Path:
     """The first page of sound has the granule -1: libsndfile gives 960 frames again and again."""
     content = ogg_with_many_pages(written("OGG", "OPUS", channels=2, seconds=1.2))
@@ -153,7 +160,7 @@ def _pages(packets: list[bytes]) -> Iterator[bytes]:
             number += 1
 
 
-@case("refused")
+@case("refused", slow=True)
 def vorbis_of_large_codebooks(folder: Path) -> Path:
     """Codebooks of eight million words of one length: a dozen bytes each ask for 64 MiB."""
     entries = 2**23 - 1
@@ -283,8 +290,11 @@ def playlist_named_webm(folder: Path) -> Path:
     return _file(folder, "a.webm", text.encode())
 
 
+@case(slow=True)
 def aac_of_much_silence(folder: Path) -> Path:
     """Eighty minutes in 2 MB: as 32-bit floats 920 MB."""
+    if shutil.which("ffmpeg") is None:
+        return _file(folder, "a.aac", bytes(1000))
     content = through_ffmpeg(np.zeros((48_000, 1)), 48_000, "aac", "adts", "-b:a", "8k")
     frames, at = [], 0
     while at + 7 <= len(content):

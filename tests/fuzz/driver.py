@@ -191,10 +191,10 @@ class _Process:
             number, since = AT.unpack(self._at[:])
             if number == NOBODY or self.is_dead:
                 continue
-            if time.monotonic() - since > self._max_s:
-                self._kill(f"hangs for {self._max_s:g} s")
-            elif sum(map(_resident_bytes, family_of(self._process.pid))) > MAX_BYTES:
+            if sum(map(_resident_bytes, family_of(self._process.pid))) > MAX_BYTES:
                 self._kill("over 1 GB")
+            elif time.monotonic() - since > self._max_s:
+                self._kill(f"hangs for {self._max_s:g} s")
 
     def _kill(self, why: str = "") -> None:
         self._why_killed = self._why_killed or why

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.fuzz import mutants
-from tests.fuzz.cases import CASES, FINDINGS, aac_of_much_silence
+from tests.fuzz.cases import CASES, FINDINGS, SLOW
 from tests.fuzz.driver import Finding, judge_files, judge_mutants
 from tests.fuzz.seeds import FAMILIES, seeds
 
@@ -34,17 +34,29 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Finding]:
     """What becomes of each case, and of each kept finding, by its name."""
     files = {path.name: path for path in KEPT}
     for name, (make, _) in CASES.items():
-        files[name] = make(tmp_path_factory.mktemp(name))
+        if name not in SLOW:
+            files[name] = make(tmp_path_factory.mktemp(name))
     return dict(zip(files, judge_files(files.values(), processes=2, max_s=PATIENT_S), strict=True))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_what_was_found_before_is_borne(judged, name):
-    said = judged[name]
+def check(name: str, said: Finding) -> None:
     assert not said.kind, said
     _, outcome = CASES[name]
     if outcome:
         assert said.more.startswith("refused") == (outcome == "refused"), said
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - SLOW))
+def test_what_was_found_before_is_borne(judged, name):
+    check(name, judged[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SLOW))
+def test_what_takes_its_time_is_borne(tmp_path, name):
+    make, _ = CASES[name]
+    (said,) = judge_files([make(tmp_path)], max_s=PATIENT_S)
+    check(name, said)
 
 
 @pytest.mark.parametrize("name", [path.name for path in KEPT])
@@ -56,13 +68,6 @@ def test_what_was_kept_is_borne(judged, name):
 def test_mutants_are_borne(seed, count):
     families = FAMILIES if count > 1000 and shutil.which("ffmpeg") else QUICK
     assert not list(judge_mutants(seed, range(count), families, processes=2, max_s=PATIENT_S))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
-def test_small_files_that_unpack_to_hours_are_borne(tmp_path):
-    (said,) = judge_files([aac_of_much_silence(tmp_path)], max_s=PATIENT_S)
-    assert not said.kind, said
 
 
 def test_the_harness_finds_every_fault_that_it_is_there_for(tmp_path):

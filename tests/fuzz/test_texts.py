@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from soundx.classifier.bundle import JOINT_MODEL, LABELS, Classifier
+from soundx.clips.listing import printable
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions, scan_clips
 from soundx.clips.mirror import mirror, why_refused
 from soundx.clips.raw import METADATA, RawClips
@@ -26,7 +27,7 @@ from soundx.labels import BACKGROUND, LabelTree, usable_as_label
 
 # the same texts every time, and no list of them in the folder; by hand more: HYPOTHESIS=5000
 FEW = settings(
-    max_examples=int(os.environ.get("HYPOTHESIS", "60")),
+    max_examples=int(os.environ.get("HYPOTHESIS", "25")),
     derandomize=True,
     database=None,
     deadline=None,
@@ -208,7 +209,7 @@ def test_nothing_is_written_outside_the_mirror(tmp_path_factory, bucket):
     assert {"link/x.wav", "mine.wav"} <= refused.keys()
     assert all(reason.strip() for reason in refused.values())
     for key in Bucket(bucket).keys:
-        if key not in refused:
+        if printable(key) not in refused:
             assert (root / key).read_bytes() == b"abc"
             assert (root / key).resolve().is_relative_to(root.resolve())
             assert why_refused(key) is None
