@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup run test test-all fuzz test-browser test-package train eval sync publish releases rollback \
-  s3 bench bench-s3 bench-heads viz viz-build app notebook docs docs-serve package lint format hooks lock clean
+  s3 bench bench-s3 bench-heads soak viz viz-build app notebook docs docs-serve package lint format hooks lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,10 @@ bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
 
 bench-heads: $(STAMP)  ## ridge, dense and seed, cross-validated; SOUNDX_YAMNET=DIR (ARGS="NAME=CLIPS ...")
 	$(BIN)/python benchmarks/heads.py $(ARGS)
+
+soak: $(STAMP)  ## 20 sessions of the viewer for 5 minutes, then 100 demo runs in one process
+	$(BIN)/python benchmarks/soak.py viewer $(ARGS)
+	$(BIN)/python benchmarks/soak.py runs $(ARGS)
 
 viz: $(STAMP)  ## the pipelines as a graph in the browser, with what the last run left
 	PYTHONWARNINGS=ignore $(BIN)/kedro viz run --include-hooks $(ENV_OPTION)

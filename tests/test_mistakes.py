@@ -278,7 +278,7 @@ MISTAKES: list[Mistake] = [
     ("folds that are not there", f"{EMBED} --params=splits.by=fold", ("splits.test_folds is [5]", "folds 1, 2", "--params=splits.by=hash"), metadata("filename,fold\n" + "".join(f"{label}/{n}.wav,{1 + n % 2}\n" for label in LABELS for n in range(EACH)))),
     ("folds that nobody gave", f"{EMBED} --params=splits.by=fold", ("have no fold", "--params=splits.by=hash")),
     # one step before another
-    ("training first", "run --pipelines=training", ("no model input", "--pipelines=preprocessing")),
+    ("training first", "run --pipelines=training", ("is not there", "Run what makes it first: kedro run")),
     ("evaluation first", "run --pipelines=evaluation", ("no trained heads", "--pipelines=training")),
     ("embedding first", "run --pipelines=preprocessing", ("clip_manifest.parquet is not there", "kedro run")),
     ("publishing first", "run --pipelines=publishing", ("no classifier", "--pipelines=training")),

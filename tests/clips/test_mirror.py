@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
@@ -163,3 +166,47 @@ def test_hostile_names_are_refused_and_reported(tmp_path, key):
     report = mirror(Hostile(), root)
     assert [refused for refused, _ in report.refused] == [printable(key)]
     assert tree(tmp_path / "in") == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no ledger" * 999])
+def test_without_its_ledger_nothing_of_anybody_is_lost(source, tmp_path, content):
+    root = tmp_path / "raw"
+    mirror(FolderSource(source), root)
+    (root / "A/1.wav").write_bytes(b"changed here")
+    (root / "mine.wav").write_bytes(b"mine")
+    (source / "B/deep/3.wav").unlink()
+    for path in (root / KEPT_BY_SOUNDX).glob("ledger.sqlite*"):
+        path.unlink()
+    (root / KEPT_BY_SOUNDX / "ledger.sqlite").write_bytes(content)
+    before = tree(root)
+    report = mirror(FolderSource(source), root, WHATEVER_WENT)
+    assert tree(root) == before
+    assert report.refused == [("A/1.wav", "a file of yours stands in its place")]
+    (source / "A/2.wav").write_bytes(b"newer")  # ours again: it had the same bytes
+    mirror(FolderSource(source), root)
+    assert (root / "A/2.wav").read_bytes() == b"newer"
+
+
+def test_a_garbled_row_of_the_ledger_is_as_good_as_none(source, tmp_path):
+    root = tmp_path / "raw"
+    mirror(FolderSource(source), root)
+    (root / "mine.wav").write_bytes(b"mine")
+    with closing(sqlite3.connect(root / KEPT_BY_SOUNDX / "ledger.sqlite")) as database:
+        database.execute("UPDATE files SET key = 'mine.wav', version = '' WHERE key = 'A/1.wav'")
+        database.commit()
+    before = tree(root)
+    mirror(FolderSource(source), root, WHATEVER_WENT)
+    assert tree(root) == before
+
+
+def test_a_ledger_of_version_0_1_is_read_and_written(source, tmp_path):
+    root = tmp_path / "raw"
+    mirror(FolderSource(source), root)
+    with closing(sqlite3.connect(root / KEPT_BY_SOUNDX / "ledger.sqlite")) as database:
+        database.execute("ALTER TABLE files DROP COLUMN checksum")
+        database.commit()
+    with Ledger.to_read(root) as ledger:
+        assert len(ledger.files()) == 3
+    (source / "A/1.wav").write_bytes(b"changed")
+    report = mirror(FolderSource(source), root)
+    assert (report.fetched, report.unchanged) == (1, 2)

@@ -5,7 +5,13 @@ import pytest
 from kedro.io import DatasetError
 
 from soundx.datasets.models import KerasHeadsDataset
-from soundx.datasets.tables import CSVDataset, JSONDataset, ParquetDataset, TableFolderDataset
+from soundx.datasets.tables import (
+    CSVDataset,
+    JSONDataset,
+    ParquetDataset,
+    StateDataset,
+    TableFolderDataset,
+)
 from soundx.running.messages import message_for_people
 
 
@@ -74,3 +80,91 @@ def test_names_are_read_as_they_were_written(tmp_path):
     again = square.load()
     assert list(again.index) == list(again.columns) == [name for name in NAMES if name]
     assert again.to_numpy().sum() == 81
+
+
+def test_tables_may_be_called_as_their_neighbours_are_or_as_anything(tmp_path):
+    names = [
+        "splits",
+        "folds",
+        "state",
+        "model_input",
+        "general",
+        "A",
+        "a",
+        "x" * 250,
+        "Ünder-score",
+    ]
+    names += ["con:*?", ".hidden", "heads", "ends with a dot.", " ", "é", "e\u0301"]
+    neighbour = ParquetDataset(filepath=str(tmp_path / "splits.parquet"))
+    neighbour.save(pd.DataFrame({"split": ["train"]}))
+    folder = TableFolderDataset(path=str(tmp_path))
+    tables = {name: pd.DataFrame({"name": [name]}) for name in names}
+    folder.save(tables)
+    assert {name: table["name"][0] for name, table in folder.load().items()} == dict(
+        zip(names, names, strict=True)
+    )
+    assert list(neighbour.load()) == ["split"]
+    folded = [path.name.casefold() for path in (tmp_path / "heads").iterdir()]
+    assert len(set(folded)) == len(names), "a disk that does not tell case would lose one"
+    folder.save({"general": tables["general"]})
+    assert list(folder.load()) == ["general"]
+    assert len(list((tmp_path / "heads").iterdir())) == 1
+    assert list(neighbour.load()) == ["split"]
+
+
+def test_model_input_of_version_0_1_is_read_and_then_removed(tmp_path):
+    table = pd.DataFrame({"x": [1]})
+    for name in ("general", "splits"):  # a category of that name, or what took its place
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "model_input.json").write_text('{"tables": ["general", "splits"]}')
+    folder = TableFolderDataset(path=str(tmp_path))
+    assert list(folder.load()) == ["general", "splits"]
+    folder.save({"general": table})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "heads",
+        "model_input.json",
+        "splits.parquet",
+    ]
+
+
+@pytest.mark.parametrize("name", ["model_input.json", "heads/A.parquet"])
+def test_broken_model_input_is_named_and_made_again(tmp_path, name):
+    table = pd.DataFrame({"x": range(999)})
+    folder = TableFolderDataset(path=str(tmp_path))
+    folder.save({"general": table, "A": table})
+    content = bytearray((tmp_path / name).read_bytes())
+    content[20:40] = b"?" * 20
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError) as caught:
+        folder.load()
+    said = message_for_people(caught.value)
+    assert f"{tmp_path / name} is broken" in said
+    assert "kedro run --pipelines=preprocessing" in said
+    folder.save({"general": table})
+    assert list(folder.load()) == ["general"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "data"),
+    [
+        (ParquetDataset, "a.parquet", pd.DataFrame({"x": [9, 500, 7]})),
+        (JSONDataset, "a.json", {"x": 1}),
+        (StateDataset, "a.json", {"digest": "17"}),
+    ],
+)
+def test_a_file_that_is_not_what_was_saved_is_named(tmp_path, dataset, name, data):
+    kept = dataset(filepath=str(tmp_path / name))
+    kept.save(data)
+    content = (tmp_path / name).read_bytes()
+    if dataset is ParquetDataset:
+        content = content.replace((500).to_bytes(8, "little"), (501).to_bytes(8, "little"))
+    elif dataset is StateDataset:
+        content = content.replace(b"17", b"18")
+    else:
+        content = content[:-1]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError) as caught:
+        kept.load()
+    said = message_for_people(caught.value)
+    assert f"{tmp_path / name} is broken" in said
+    assert "Where a file is missing" not in said

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from soundx.embeddings.map import MapOptions, clips_on_map, map_clips
 
@@ -47,3 +48,31 @@ def test_more_clips_than_are_laid_out_go_between_those_like_them(rng):
     late = places[300:]
     nearest = np.linalg.norm(late[:, None] - centres[None], axis=2).argmin(axis=1)
     assert (nearest == kinds[300:]).mean() > 0.95
+
+
+SAME = np.random.default_rng(7).standard_normal((1, 2000))
+
+
+@pytest.mark.parametrize("n_clips", [1, 2, 3, 4, 60, 400])
+@pytest.mark.parametrize(
+    "vectors_of",
+    [
+        lambda n: np.zeros((n, 2000)),
+        lambda n: np.repeat(SAME, n, axis=0),
+        lambda n: SAME * (1 + 1e-7 * np.arange(n))[:, None],
+        lambda n: np.full((n, 8), np.nan),
+        lambda n: np.where(np.arange(n)[:, None] < n - 1, np.ones((1, 8)), np.inf),
+        lambda n: np.repeat(np.eye(5, 9), -(-n // 5), axis=0)[:n],
+    ],
+    ids=["silence", "one sound", "nearly one", "nan", "inf", "five sounds"],
+)
+def test_clips_that_sound_the_same_lie_in_one_place(n_clips, vectors_of):
+    ids = [f"{number:03d}" for number in range(n_clips)]
+    vectors = vectors_of(n_clips).astype(np.float32)
+    table = map_clips(ids, vectors, MapOptions())
+    places = table[["x", "y"]].to_numpy()
+    assert np.isfinite(places).all()
+    assert np.isfinite(np.concatenate(table["similarities"].to_list())).all()
+    assert all(len(near) == min(8, n_clips - 1) for near in table["neighbours"])
+    if n_clips > 1 and np.array_equal(vectors[0], vectors[1]):
+        np.testing.assert_array_equal(places[0], places[1])

@@ -10,8 +10,9 @@ import pytest
 from soundx.embedders import EmbedderInfo
 from soundx.embeddings import store
 from soundx.embeddings.store import EmbeddingStore
-from soundx.errors import Remedy, SoundxError
+from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.storage.folder import Folder
+from tests.conftest import every_byte
 
 INFO = EmbedderInfo("test", "test-1", 4, 0.96, 0.48)
 
@@ -222,3 +223,98 @@ def test_rejected_clips_are_remembered(folder):
     kept.reject({"a": "why"})
     kept.reject({"b": "too"})
     assert EmbeddingStore(folder).of(INFO).rejected == {"a": "why", "b": "too"}
+
+
+def broken_shards(folder):
+    found = folder.fs.find(folder.sub("test-1").root)
+    return [path for path in found if "/.broken-" in path]
+
+
+def garbled_at(place):
+    """Return what garbles 64 bytes of a file, at a share of its length."""
+
+    def garble(content):
+        start = int(place * (len(content) - 64))
+        return (
+            content[:start]
+            + bytes(255 - b for b in content[start : start + 64])
+            + content[start + 64 :]
+        )
+
+    return garble
+
+
+@pytest.mark.parametrize(
+    "garble",
+    [
+        *(garbled_at(place) for place in np.linspace(0, 1, 9)),
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: b"",
+        lambda content: b"a text of somebody's" * 99,
+    ],
+)
+def test_a_broken_shard_is_named_set_aside_and_missing(folder, rng, garble, caplog):
+    kept = EmbeddingStore(folder).of(INFO)
+    some, more = clips(rng, a=300, b=200), clips(rng, c=4)
+    kept.add_shard(some)
+    (name,) = shards(folder)
+    kept.add_shard(more)
+    inside = folder.sub("test-1")
+    inside.write(name, garbled := garble(inside.read(name)))
+    told = BrokenFileError(name, "as it should be", remedy=Remedy.PREPROCESS)
+    try:  # right numbers, where what is garbled is not needed for them; or none
+        found = EmbeddingStore(folder).of(INFO).frames(["a", "b"])
+        np.testing.assert_array_equal(found, np.concatenate([some["a"], some["b"]]))
+    except BrokenFileError as error:
+        told = error
+    assert name in str(told)
+    assert told.remedy is Remedy.PREPROCESS
+    mended = EmbeddingStore(folder).mend(INFO)
+    assert mended.holds("abc").tolist() == [False, False, True]
+    assert caplog.text.count("is broken") == 1
+    assert name in caplog.text
+    (aside,) = broken_shards(folder)
+    assert folder.fs.cat_file(aside) == garbled
+    mended.add_shard(some)
+    assert_holds(folder, some | more)
+
+
+def test_a_shard_of_something_else_is_broken(folder, rng):
+    kept = EmbeddingStore(folder).of(INFO)
+    kept.add_shard(clips(rng, a=2))
+    with folder.sub("test-1").new_file(".parquet") as new:
+        pq.write_table(pa.table({"x": [1]}), new.path)
+        new.name = "table.parquet"
+    mended = EmbeddingStore(folder).mend(INFO)
+    assert len(mended) == 1
+    assert [path[-13:] for path in broken_shards(folder)] == ["table.parquet"]
+
+
+def test_whole_shards_stay_and_nothing_is_written(tmp_path, rng):
+    folder = Folder(str(tmp_path))
+    kept = EmbeddingStore(folder)
+    kept.of(INFO).add_shard(clips(rng, a=3, b=2))
+    kept.of(INFO).reject({"c": "why"})
+    kept.set_current(INFO)
+    before = every_byte(tmp_path)
+    kept.mend(INFO)
+    assert every_byte(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["current.json", "test-1/embedder.json", "test-1/rejected.json"])
+def test_broken_notes_are_named_and_set_aside_by_who_makes_them_again(folder, rng, name, caplog):
+    kept = EmbeddingStore(folder)
+    some = clips(rng, a=3)
+    kept.of(INFO).add_shard(some)
+    kept.of(INFO).reject({"c": "why"})
+    kept.set_current(INFO)
+    folder.write(name, folder.read(name)[:-9] + b"x" * 9)
+    with pytest.raises(BrokenFileError, match=name.split("/")[-1]) as caught:
+        _ = EmbeddingStore(folder).current.rejected
+    assert caught.value.remedy is Remedy.PREPROCESS
+    EmbeddingStore(folder).mend(INFO)
+    assert "is broken" in caplog.text
+    kept.set_current(INFO)
+    assert EmbeddingStore(folder).current.rejected == ({} if "rejected" in name else {"c": "why"})
+    assert_holds(folder, some)

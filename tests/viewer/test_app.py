@@ -12,8 +12,10 @@ import pytest
 import soundfile
 from streamlit.testing.v1 import AppTest
 
+from soundx.errors import AudioError
 from soundx.markup import escaped
 from soundx.running.catalog import open_catalog, read_parameters
+from soundx.viewer import model
 from soundx.viewer.model import mix, timeline
 from tests.conftest import ROOT
 from tests.viewer.conftest import open_page
@@ -307,6 +309,18 @@ def test_long_and_large_uploads_are_refused(
     page.file_uploader[0].upload(f"../../{name}", (tmp_path / "a.wav").read_bytes()).run()
     assert not page.exception
     assert said in page.error[0].value
+
+
+def test_a_day_of_silence_is_decoded_no_further_than_allowed(tmp_path, monkeypatch):
+    silence = np.zeros(8000 * 660, np.int16)
+    soundfile.write(tmp_path / "silence.flac", silence, 8000)
+    measured = []
+    monkeypatch.setattr(model, "decode_start", lambda *_, **__: measured.append("all of it"))
+    with pytest.raises(AudioError, match="longer than 10 minutes"):
+        model._decode_bounded(tmp_path / "silence.flac")
+    assert measured == []
+    soundfile.write(tmp_path / "short.flac", silence[: 8000 * 599], 8000)
+    assert not model._lasts_longer(tmp_path / "short.flac", 600)
 
 
 def test_a_mix_has_the_level_that_was_asked_for(rng):

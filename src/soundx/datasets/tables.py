@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import pyarrow.parquet as pq
+from kedro.io import DatasetError
 from kedro_datasets._typing import HTMLPreview, TablePreview
 from kedro_datasets.json import JSONDataset as _JSONDataset
 from kedro_datasets.pandas import CSVDataset as _CSVDataset
@@ -47,9 +48,10 @@ class WholeWrites:
         """
         try:
             return super().load()  # type: ignore[misc]
-        # pyarrow's own errors are ValueError or OSError; one with a number is the disk's
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+        except DatasetError as wrapped:
+            error = wrapped.__cause__
+            # pyarrow's own errors are ValueError or OSError; one with a number is the disk's
+            if not isinstance(error, ValueError | OSError) or getattr(error, "errno", None):
                 raise
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
@@ -150,11 +152,16 @@ class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.
             )
         tables = {}
         for name, file in files.items():
-            table = ParquetDataset(filepath=self._folder.shown(file))
             try:
-                tables[name] = table.load()
-            except BrokenFileError as error:
-                raise _broken(error) from None
+                with self._folder.open(file) as opened:
+                    tables[name] = pd.read_parquet(opened, **LOAD_PARQUET)
+            except (ValueError, OSError) as error:  # pyarrow's own; with a number the disk's
+                if getattr(error, "errno", None):
+                    raise
+                why = str(error).splitlines()[0].rstrip(".")
+                raise BrokenFileError(
+                    self._folder.shown(file), why, remedy=Remedy.PREPROCESS
+                ) from None
         return tables
 
     def save(self, data: Mapping[str, pd.DataFrame]) -> None:
