@@ -36,6 +36,9 @@ test: $(STAMP)  ## run the tests, all but the slow ones (ARGS=... for pytest)
 test-all: $(STAMP)  ## run the slow ones as well, and tell the coverage
 	$(BIN)/python -m pytest --cov=soundx --cov-report=term:skip-covered $(ARGS)
 
+fuzz: $(STAMP)  ## tamper with sound files, by the thousand (ARGS="--mutants 100000 --seed 1 --formats wav,flac")
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 test-browser: $(STAMP)  ## the viewer in a real browser (SOUNDX_SCREENSHOTS=1 for docs/images)
 	bash scripts/browser.sh
 	$(BIN)/python -m pytest tests/browser $(ARGS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, Field, ValidationError
 
 from soundx.audio import Float32
 from soundx.errors import BrokenFileError, Remedy, SoundxError
@@ -29,6 +30,17 @@ MODEL_CARD = "model_card.md"
 def head_files(heads: Iterable[str]) -> dict[str, str]:
     """Return the name of the TFLite file of each head of a classifier."""
     return {head: f"soundx_model_{name}.tflite" for head, name in file_names(heads).items()}
+
+
+class _Needed(BaseModel):
+    """What of ``labels.json`` a classifier answers by; the first two have to be there."""
+
+    version: str
+    categories: dict[str, str] = Field(min_length=1)
+    thresholds: dict[str, float] = {}
+    unknown: str = UNKNOWN
+    heads: dict[str, dict[str, Any]] = {}
+    files: dict[str, str] = {}
 
 
 class Classifier:
@@ -59,9 +71,15 @@ class Classifier:
     def info(self) -> dict[str, Any]:
         """The content of ``labels.json``."""
         try:
-            return dict(parse_json(self.files[LABELS], LABELS))
+            content = parse_json(self.files[LABELS], LABELS)
+            _Needed.model_validate(content, strict=True)
         except BrokenFileError as error:
             raise _broken(LABELS, error.why) from None
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(map(str, first["loc"])) or "its content"
+            raise _broken(LABELS, f"{field}: {first['msg'].lower()}") from None
+        return dict(content)
 
     def check(self) -> None:
         """Hold the files against the checksums in ``labels.json``, where those are.
@@ -159,7 +177,7 @@ class Classifier:
         """
         if head not in self.tree.heads:
             raise SoundxError(f"There is no head '{head}'; there are {', '.join(self.tree.heads)}.")
-        own = self.info["heads"][head].get("file")
+        own = self.info.get("heads", {}).get(head, {}).get("file")
         if own in self.files:
             return self._run(own, waveform)
         return np.asarray(self.tree.by_head(self.predict(waveform)[None])[head][0], np.float32)

@@ -6,6 +6,7 @@ names that are no text. Each is named, none is opened, and nothing waits for one
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -56,7 +57,9 @@ def printable(name: str) -> str:
     >>> printable("dog/caf\udce9.wav")
     'dog/caf\\xe9.wav'
     """
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = name
+    with contextlib.suppress(UnicodeEncodeError):  # halves of characters, which a bucket may hold
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

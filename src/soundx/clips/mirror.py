@@ -32,6 +32,8 @@ from soundx.progress import counted, track
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_KEY_BYTES = 1024  # S3's own limit; folders inside folders without end are no clips
+
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENXIO)
 """What one file may have against being read, where others may be read."""
 
@@ -98,6 +100,8 @@ def why_refused(key: str) -> str | None:
         return f"'{KEPT_BY_SOUNDX}' is soundx's own folder"
     if any(len(os.fsencode(part)) > 255 for part in parts):  # noqa: PLR2004
         return "a part of its name is longer than 255 bytes"
+    if len(os.fsencode(key)) > _LONGEST_KEY_BYTES:
+        return f"a name longer than {_LONGEST_KEY_BYTES:,} bytes"
     return None
 
 

@@ -90,27 +90,28 @@ def embed_missing(
     if len(missing):
         engine = embedder.model.engine  # built here, where that has to be done once
     begin = time.perf_counter()
-    done: set[str] = set()
+    hours = float(wanted["duration_s"].sum()) / 3600
+    # added up as shards come: a report is made for each of them, and must not look at every clip
+    durations_s = dict(zip(missing["clip_id"], missing["duration_s"], strict=True))
+    n_embedded, embedded_s = 0, 0.0
 
     def report() -> dict[str, Any]:
         rejected = stored.rejected
-        lost = wanted[wanted["clip_id"].isin(list(rejected))]
-        now = missing[missing["clip_id"].isin(done)]
+        lost = wanted[wanted["clip_id"].isin(list(rejected))] if rejected else wanted.head(0)
         seconds = time.perf_counter() - begin
-        embedded_s = float(now["duration_s"].sum())
         return {
             "clips": len(wanted),
-            "embedded": len(now),
+            "embedded": n_embedded,
             "cache_hits": int(cached.sum()),
             "rejected": {
                 path: rejected[clip_id]
                 for clip_id, path in zip(lost["clip_id"], lost["path"], strict=True)
             },
-            "hours": float(wanted["duration_s"].sum()) / 3600,
+            "hours": hours,
             "embedded_hours": embedded_s / 3600,
             "seconds": seconds,
-            "clips_per_s": len(now) / seconds if len(now) else None,
-            "times_real_time": embedded_s / seconds if len(now) else None,
+            "clips_per_s": n_embedded / seconds if n_embedded else None,
+            "times_real_time": embedded_s / seconds if n_embedded else None,
             "embedder": embedder.name,
             "fingerprint": embedder.fingerprint,
             "engine": engine,
@@ -130,7 +131,8 @@ def embed_missing(
             else:
                 made = _embed_here(embedder, shards, tick)
             for shard in made:
-                done.update(clip_id for clip_id, _ in shard.clips)
+                n_embedded += len(shard.clips)
+                embedded_s += sum(durations_s[clip_id] for clip_id, _ in shard.clips)
                 engine = shard.engine
                 yield shard, report()
     last = report()

@@ -62,7 +62,7 @@ def parse_json(text: bytes, name: str) -> Any:
     """
     try:
         content = json.loads(text)
-    except ValueError:  # not UTF-8 is one too
+    except (ValueError, RecursionError):  # not UTF-8, or brackets without end
         raise BrokenFileError(name, "it is not JSON") from None
     return without_checksum(content, name)
 
