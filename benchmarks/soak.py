@@ -125,7 +125,9 @@ class Session:
 
         try:
             where, spoken = f"{self._url}/_stcore/stream", [Subprotocol("streamlit")]
-            async with connect(where, subprotocols=spoken, max_size=None) as self._socket:
+            async with connect(
+                where, subprotocols=spoken, max_size=None, ping_interval=None
+            ) as self._socket:  # browsers send no pings either
                 await self._rerun()
                 while time.monotonic() < until_s:
                     await asyncio.sleep(self._random.uniform(0.5, 1.5) * PAUSE_S)
