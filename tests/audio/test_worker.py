@@ -56,7 +56,8 @@ def test_a_file_that_hangs_its_decoder_is_refused(write_clip, monkeypatch):
 
 def ask(limits: str, path, do: str = "decode") -> tuple[int, list[tuple[bytes, bytes]]]:
     """What a worker with other limits answers, and how it ends."""
-    asked = {"do": do, "path": str(path), "ffmpeg": None, "sha256": None, "max_samples": None}
+    asked = {"do": do, "path": str(path)}
+    asked |= dict.fromkeys(("ffmpeg", "sha256", "max_s", "max_samples"))
     code = f"from soundx.audio import worker\n{limits}\nworker.main()"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -242,3 +243,17 @@ def test_numbers_beyond_any_scale_are_silence(tmp_path, rng):
     waveform = decode_clip(path)
     assert np.isfinite(waveform).all()
     assert 0.05 < waveform.std() < 0.1
+
+
+def test_a_day_of_silence_is_decoded_no_further_than_allowed(tmp_path, monkeypatch):
+    silence = np.zeros(8000 * 660, np.int16)
+    soundfile.write(tmp_path / "silence.flac", silence, 8000)
+    with pytest.raises(AudioError, match="longer than 10 minutes"):
+        decode_clip(tmp_path / "silence.flac", max_s=600.0)
+    measured = []
+    mix = reading._Levels.mix
+    monkeypatch.setattr(reading._Levels, "mix", lambda s, b: measured.append(len(b)) or mix(s, b))
+    with pytest.raises(AudioError, match="longer than 1 minutes"):
+        list(reading.read_waveform(tmp_path / "silence.flac", max_s=60.0))
+    assert sum(measured) < 8000 * 60 + 2**18
+    assert len(decode_clip(tmp_path / "silence.flac", max_s=661.0)) == 16_000 * 660

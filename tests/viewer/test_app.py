@@ -12,10 +12,8 @@ import pytest
 import soundfile
 from streamlit.testing.v1 import AppTest
 
-from soundx.errors import AudioError
 from soundx.markup import escaped
 from soundx.running.catalog import open_catalog, read_parameters
-from soundx.viewer import model
 from soundx.viewer.model import mix, timeline
 from soundx.viewer.project import Project
 from tests.conftest import ROOT
@@ -292,36 +290,15 @@ def test_uploads_are_decoded_or_refused_in_words(demo, project_at, tmp_path):
     assert len(page.metric) == answers + 1
 
 
-@pytest.mark.parametrize(
-    ("limit", "value", "name", "said"),
-    [
-        ("MAX_UPLOAD_S", 0.5, "long.wav", "longer than"),
-        ("MAX_COMPRESSED_BYTES", 9, "large.m4a", "larger than"),
-    ],
-)
-def test_long_and_large_uploads_are_refused(
-    demo, project_at, tmp_path, monkeypatch, limit, value, name, said
-):
-    monkeypatch.setattr(f"soundx.viewer.model.{limit}", value)
+def test_long_uploads_are_refused(demo, project_at, tmp_path, monkeypatch):
+    monkeypatch.setattr("soundx.viewer.model.MAX_UPLOAD_S", 0.5)
     project_at(demo)
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16_000) / 9), 16_000)
     page = open_page("model")
     # a file system would not bear this name: it never sees it
-    page.file_uploader[0].upload(f"../../{name}", (tmp_path / "a.wav").read_bytes()).run()
+    page.file_uploader[0].upload("../../long.wav", (tmp_path / "a.wav").read_bytes()).run()
     assert not page.exception
-    assert said in page.error[0].value
-
-
-def test_a_day_of_silence_is_decoded_no_further_than_allowed(tmp_path, monkeypatch):
-    silence = np.zeros(8000 * 660, np.int16)
-    soundfile.write(tmp_path / "silence.flac", silence, 8000)
-    measured = []
-    monkeypatch.setattr(model, "decode_start", lambda *_, **__: measured.append("all of it"))
-    with pytest.raises(AudioError, match="longer than 10 minutes"):
-        model._decode_bounded(tmp_path / "silence.flac")
-    assert measured == []
-    soundfile.write(tmp_path / "short.flac", silence[: 8000 * 599], 8000)
-    assert not model._lasts_longer(tmp_path / "short.flac", 600)
+    assert "longer than" in page.error[0].value
 
 
 def test_a_mix_has_the_level_that_was_asked_for(rng):

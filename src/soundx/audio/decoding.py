@@ -84,28 +84,24 @@ def inspect_clip(path: Path) -> ClipInfo:
     raise AssertionError
 
 
-def decode_clip(path: Path, *, sha256: str | None = None) -> Float32:
+def decode_clip(path: Path, *, sha256: str | None = None, max_s: float = MAX_WHOLE_S) -> Float32:
     """Decode a file to the waveform soundx works with.
 
     Args:
         path: A sound file of any sample rate and number of channels.
         sha256: Hash that its bytes must have; None where any will do.
+        max_s: Longer files are refused, and decoded no further than that.
 
     Returns:
         Samples at 16 kHz, mono, without offset, within [-1, 1],
         [shape=(n_samples,), dtype=float32].
 
     Raises:
-        AudioError: The file is empty, not a sound, of no length, broken inside, or longer than
-            ``MAX_WHOLE_S``.
+        AudioError: The file is empty, not a sound, of no length, broken inside, or too long.
         ClipChangedError: Its bytes have another hash.
         DecoderLostError: It took its decoder down.
     """
-    most = int(MAX_WHOLE_S * SAMPLE_RATE_HZ)
-    waveform = _joined(path, sha256, most)
-    if len(waveform) > most:
-        raise AudioError(f"longer than {MAX_WHOLE_S / 3600:g} hours: too much for one piece")
-    return waveform
+    return _joined(path, sha256=sha256, max_s=max_s)
 
 
 def decode_blocks(path: Path, *, sha256: str | None = None) -> Iterator[Float32]:
@@ -146,16 +142,14 @@ def decode_start(path: Path, *, max_s: float) -> tuple[Float32, bool]:
         DecoderLostError: It took its decoder down.
     """
     wanted = int(max_s * SAMPLE_RATE_HZ)
-    waveform = _joined(path, None, wanted)
+    waveform = _joined(path, max_samples=wanted)
     return waveform[:wanted], len(waveform) > wanted
 
 
-def _joined(path: Path, sha256: str | None, max_samples: int) -> Float32:
+def _joined(path: Path, **asked: Any) -> Float32:
     joined = bytearray()
     with _lend_worker() as worker:
-        for letter, content in worker.ask(
-            path, do="decode", sha256=sha256, max_samples=max_samples
-        ):
+        for letter, content in worker.ask(path, do="decode", **asked):
             if letter == b"S":
                 # most clips are of one piece, which need not be copied
                 joined = joined + content if joined else content
@@ -203,7 +197,13 @@ class _Worker:
                 ) from None
 
     def ask(
-        self, path: Path, *, do: str, sha256: str | None = None, max_samples: int | None = None
+        self,
+        path: Path,
+        *,
+        do: str,
+        sha256: str | None = None,
+        max_s: float | None = None,
+        max_samples: int | None = None,
     ) -> Iterator[tuple[bytes, bytearray]]:
         """Yield what it answers: samples (``S``) as they come, then what was found (``.``).
 
@@ -217,6 +217,7 @@ class _Worker:
             "path": os.path.abspath(path),
             "ffmpeg": shutil.which("ffmpeg") if needs_ffmpeg else None,
             "sha256": sha256,
+            "max_s": max_s,
             "max_samples": max_samples,
         }
         cpu_s = cpu_limit_s(str(path))

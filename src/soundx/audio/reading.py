@@ -158,7 +158,11 @@ def inspect_file(path: Path, *, ffmpeg: str | None = None) -> ClipInfo:
 
 
 def read_waveform(
-    path: Path, *, ffmpeg: str | None = None, sha256: str | None = None
+    path: Path,
+    *,
+    ffmpeg: str | None = None,
+    sha256: str | None = None,
+    max_s: float | None = None,
 ) -> Iterator[Float32]:
     """Decode a file to the waveform soundx works with, piece by piece.
 
@@ -169,13 +173,14 @@ def read_waveform(
         path: A sound file of any sample rate and number of channels.
         ffmpeg: Where ffmpeg is, for the containers that need it.
         sha256: Hash that its bytes must have; None where any will do.
+        max_s: Longer files are refused, and read no further than that.
 
     Yields:
         Consecutive samples at 16 kHz [shape=(n_samples,), dtype=float32].
 
     Raises:
         ClipChangedError: The bytes have another hash, or changed while they were read.
-        AudioError: The file is empty, not a sound, of no length, or broken inside.
+        AudioError: The file is empty, not a sound, of no length, broken inside, or too long.
     """
     with _unchanged(path, sha256):
         with _open(path, ffmpeg) as sound:
@@ -184,6 +189,8 @@ def read_waveform(
             rate_hz = sound.rate_hz
             for block in sound.blocks():
                 mono = levels.mix(block)
+                if max_s is not None and levels.n_frames > max_s * rate_hz:
+                    raise AudioError(f"longer than {_span(max_s)}")
                 if held is not None:
                     held.append(mono)
                     if levels.n_frames * max(1.0, SAMPLE_RATE_HZ / rate_hz) > _HELD_SAMPLES:
@@ -197,6 +204,10 @@ def read_waveform(
             return
         with _open(path, ffmpeg) as sound:
             yield from _stream(sound, levels)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:g} hours"
 
 
 def _stream(sound: _Sound, levels: _Levels) -> Iterator[Float32]:

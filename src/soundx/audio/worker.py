@@ -82,7 +82,9 @@ def _answer(asked: dict[str, Any], answers: BinaryIO) -> None:
     if asked["do"] == "inspect":
         _tell(answers, b".", asdict(inspect_file(path, ffmpeg=asked["ffmpeg"])))
         return
-    pieces = read_waveform(path, ffmpeg=asked["ffmpeg"], sha256=asked["sha256"])
+    pieces = read_waveform(
+        path, ffmpeg=asked["ffmpeg"], sha256=asked["sha256"], max_s=asked["max_s"]
+    )
     for piece in _up_to(pieces, asked["max_samples"]):
         for start in range(0, len(piece), _MESSAGE_SAMPLES):
             content = piece[start : start + _MESSAGE_SAMPLES].tobytes()

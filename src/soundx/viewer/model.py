@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import soundfile
 import streamlit as st
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
-from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_start
+from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_clip
 from soundx.classifier.bundle import Classifier
 from soundx.errors import AudioError
 from soundx.labels import BACKGROUND, GENERAL, shown_label
@@ -29,10 +28,7 @@ SUFFIXES = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", *sorted(FFMPEG_SUFFIXES)
 )  # fmt: skip
 MAX_UPLOAD_S = 600.0
-MAX_COMPRESSED_BYTES = 30 * 2**20
-"""Of what ffmpeg unpacks whole before its length is known: ten minutes at 400 kbit/s."""
 TOP = 5
-_BLOCK_SAMPLES = 1 << 20
 
 
 def page(project: Project) -> None:
@@ -75,44 +71,12 @@ def _decode(file: io.BytesIO, suffix: str) -> Float32 | None:
     """Decode an upload; its file has a name of ours, and is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="soundx-upload-") as folder:
         path = Path(folder) / f"{uuid.uuid4().hex}{suffix}"
-        content = file.getvalue()
-        path.write_bytes(content)
+        path.write_bytes(file.getvalue())
         try:
-            if suffix in FFMPEG_SUFFIXES and len(content) > MAX_COMPRESSED_BYTES:
-                raise AudioError(f"larger than {MAX_COMPRESSED_BYTES >> 20} MB, as {suffix}")
-            return _decode_bounded(path)
+            return decode_clip(path, max_s=MAX_UPLOAD_S)
         except AudioError as error:
             st.error(f"This file cannot be used: {escaped(error)}")
             return None
-
-
-def _decode_bounded(path: Path) -> Float32:
-    too_long = AudioError(f"longer than {MAX_UPLOAD_S / 60:.0f} minutes")
-    if _lasts_longer(path, MAX_UPLOAD_S):
-        raise too_long
-    waveform, is_more = decode_start(path, max_s=MAX_UPLOAD_S)
-    if is_more:
-        raise too_long
-    return waveform
-
-
-def _lasts_longer(path: Path, max_s: float) -> bool:
-    """Tell whether a file lasts longer than that, having decoded no more of it.
-
-    ``decode_start`` takes the measure of a whole file first, and half a megabyte can hold a day
-    of silence.
-    """
-    if path.suffix in FFMPEG_SUFFIXES:
-        return False  # how much of those is unpacked is bounded where they are
-    try:
-        with soundfile.SoundFile(path) as sound:
-            left = int(max_s * sound.samplerate)
-            block = np.empty((max(1, _BLOCK_SAMPLES // sound.channels), sound.channels), np.int16)
-            while left >= 0 and (read := len(sound.read(out=block))):
-                left -= read
-            return left < 0
-    except (soundfile.SoundFileError, TypeError, ValueError, MemoryError):
-        return False  # what is wrong with it is told by who decodes it
 
 
 def _pick(project: Project, key: str) -> Float32 | None:
@@ -138,7 +102,7 @@ def _pick(project: Project, key: str) -> Float32 | None:
     if path is None:
         return None
     try:
-        return _decode_bounded(project.load("raw_clips").path(path))
+        return decode_clip(project.load("raw_clips").path(path), max_s=MAX_UPLOAD_S)
     except AudioError as error:
         st.error(f"This clip cannot be used: {escaped(error)}")
         return None
