@@ -102,7 +102,10 @@ def test_the_embedder_of_the_docs_is_trained_on_and_shipped(
     assert classifier.predict(waveform).sum() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(("head", "name"), [("dense", "labels"), ("seed", "general")])
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [("dense", "labels"), pytest.param("seed", "general", marks=pytest.mark.slow)],
+)
 def test_the_head_of_the_docs_is_trained_and_shipped(three_labels, monkeypatch, head, name):
     namespace = {}
     exec(example("head.md", "head"), namespace)

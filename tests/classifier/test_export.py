@@ -69,8 +69,10 @@ def exported():
     return heads, export_classifier(embedder, heads, ExportOptions(heads=True))
 
 
-@pytest.mark.parametrize("pairs", [NESTED, FLAT])
-@pytest.mark.parametrize("head_files", [False, True])
+@pytest.mark.parametrize(
+    ("pairs", "head_files"),
+    [(NESTED, True), (FLAT, False), pytest.param(NESTED, False, marks=pytest.mark.slow)],
+)
 def test_tflite_gives_the_keras_answer_at_any_length(rng, pairs, head_files):
     embedder = load_embedder("logmel")
     classifier = check(embedder, untrained(embedder, pairs), rng, head_files=head_files)

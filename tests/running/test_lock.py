@@ -85,7 +85,7 @@ def test_of_two_runs_in_threads_one_is_told(tmp_path, clips, monkeypatch):
     monkeypatch.setattr("soundx.datasets.clips.ClipSourceDataset.load", lambda _: source)
 
     def ends_without_clips():
-        with pytest.raises(Exception, match="no clips"):
+        with pytest.raises(Exception, match="nothing to mirror"):
             run_kedro(pipelines=["ingestion"], **params)
 
     first = threading.Thread(target=ends_without_clips)

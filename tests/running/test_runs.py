@@ -65,7 +65,7 @@ def test_a_failed_run_says_why_in_its_own_words(project):
     project.wait_until_it_is_over()
     run = project.runs().current()
     assert run.exit_code == 1
-    assert "--pipelines=preprocessing" in run.message
+    assert "clip_manifest.parquet is not there. Run what makes it first" in run.message
     assert "Traceback" not in run.message
 
 

@@ -101,7 +101,7 @@ def test_source_and_data_root_may_both_be_buckets(fill, s3, write_clip, tmp_path
     manifest = pd.read_parquet(f"{root}/02_intermediate/clip_manifest.parquet")
     assert len(manifest) == 24
     keys = [e["Key"] for e in s3.list_objects_v2(Bucket=bucket)["Contents"]]
-    assert "project/05_model_input/general.parquet" in keys
+    assert "project/05_model_input/heads/general.parquet" in keys
     assert any("04_feature/embeddings/logmel-" in key for key in keys)
     assert not any("01_raw" in key for key in keys)
 

@@ -236,7 +236,7 @@ def test_a_machine_without_the_mirror_reads_the_bucket(fill, s3, tmp_path, write
     np.testing.assert_array_equal(waveform(), expected)
     np.testing.assert_array_equal(np.concatenate(list(waveform.blocks())), expected)
     fill({"clips/A/a.wav": content + b"more"}, bucket)
-    with pytest.raises(AudioError, match="has changed since it was mirrored"):
+    with pytest.raises(AudioError, match="changed since it was ingested"):
         waveform()
     s3.delete_object(Bucket=bucket, Key="clips/A/a.wav")
     with pytest.raises(AudioError, match="cannot be read"):

@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def guard_server() -> None:
     """
     if "kedro_viz.server" not in sys.modules:
         return
-    from kedro_viz.api import apps
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of FastAPI's, on what Kedro-Viz uses of it
+        from kedro_viz.api import apps
 
     create = apps.create_api_app_from_project
     if hasattr(create, "__wrapped__"):
