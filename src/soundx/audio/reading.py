@@ -42,8 +42,8 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 _BLOCK_SAMPLES = 1 << 18
 _HELD_SAMPLES = 1 << 24  # six minutes at 44.1 kHz; what is longer is read twice, and never held
-# FLAC's longest block of silence takes some 14 bytes; nothing packs more into one
-_FRAMES_PER_BYTE = 8192
+# silence packs densest: FLAC puts 4608 frames of it into some 14 bytes, Opus 960 into one or two
+_FRAMES_PER_BYTE = 2048
 _LARGEST = 2.0**33  # integers of 32 bits, taken for floats, are within it
 _ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
 _FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a little over 1
@@ -265,7 +265,7 @@ def _to_standard(signal: Float32, levels: _Levels, rate_hz: int) -> Float32:
     if signal.size == 0:  # a few samples at a high rate round to none at 16 kHz
         signal = np.zeros(1, np.float32)
     # resampling a full-scale edge overshoots by a few per cent
-    return np.clip(signal, -1.0, 1.0, dtype=np.float32)
+    return np.clip(signal, -1.0, 1.0, out=signal)
 
 
 def _notes(levels: _Levels) -> Iterator[str]:

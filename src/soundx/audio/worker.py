@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from soundx.audio import Float32
 from soundx.audio.reading import inspect_file, read_waveform
@@ -41,7 +41,7 @@ _COMPLAINTS_BYTES = 2**20
 def main() -> None:
     """Answer until nobody asks any more."""
     # what libraries print is for nobody; a message must not be torn apart by it
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    answers = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -77,7 +77,7 @@ def cpu_limit_s(path: str) -> int:
     return CPU_S
 
 
-def _answer(asked: dict[str, Any], answers: BinaryIO) -> None:
+def _answer(asked: dict[str, Any], answers: int) -> None:
     path = Path(asked["path"])
     if asked["do"] == "inspect":
         _tell(answers, b".", asdict(inspect_file(path, ffmpeg=asked["ffmpeg"])))
@@ -87,8 +87,8 @@ def _answer(asked: dict[str, Any], answers: BinaryIO) -> None:
     )
     for piece in _up_to(pieces, asked["max_samples"]):
         for start in range(0, len(piece), _MESSAGE_SAMPLES):
-            content = piece[start : start + _MESSAGE_SAMPLES].tobytes()
-            _write(answers, HEADER.pack(b"S", len(content)) + content)
+            content = piece[start : start + _MESSAGE_SAMPLES].data.cast("B")
+            _write(answers, HEADER.pack(b"S", len(content)), content)
     _tell(answers, b".", None)
 
 
@@ -102,15 +102,15 @@ def _up_to(pieces: Iterator[Float32], max_samples: int | None) -> Iterator[Float
             return
 
 
-def _tell(answers: BinaryIO, letter: bytes, content: Any) -> None:
+def _tell(answers: int, letter: bytes, content: Any) -> None:
     text = json.dumps(content).encode()
-    _write(answers, HEADER.pack(letter, len(text)) + text)
+    _write(answers, HEADER.pack(letter, len(text)), memoryview(text))
 
 
-def _write(answers: BinaryIO, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[answers.write(view) :]
+def _write(answers: int, header: bytes, content: memoryview) -> None:
+    written = os.writev(answers, [header, content]) - len(header)
+    while written < len(content):
+        written += os.write(answers, content[written:])
 
 
 def _limit_memory() -> None:
