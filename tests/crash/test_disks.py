@@ -58,7 +58,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(runs, stages, tmp_path, sm
     before = state_of(root)
     ended = runs.run("training", root)
     assert ended.status == 1
-    assert "No space left" in ended.said
+    assert "disk is full" in ended.said
     assert "Traceback" not in ended.said
     left = state_of(root)
     assert {name: left.get(name) for name in before} == before

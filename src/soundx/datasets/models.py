@@ -140,10 +140,8 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
     Saving gives them a version, the time, unless they have one.
 
     Args:
-        path: The folder.
         versions: The folder of the models that are kept, ``{url: ...}``: a version comes after
             all of theirs, whatever the clock says.
-        metadata: For Kedro-Viz.
     """
 
     _INDEX = "heads.json"

@@ -112,6 +112,8 @@ def _about_the_disk(error: OSError) -> str | None:
         return f"A folder stands where a file is needed{where}. Move it away. {_ELSEWHERE}"
     if error.errno == errno.ENAMETOOLONG:
         return f"A name is too long for this disk{where}. Give a shorter one."
+    if error.errno == errno.EFBIG:
+        return f"No file may become as large as that{where}. Allow larger ones: ulimit -f unlimited"
     if error.errno == errno.EMFILE:
         return "Too many files are open. Allow more: ulimit -n 4096"
     return None
