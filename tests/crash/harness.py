@@ -23,6 +23,7 @@ from typing import Any
 
 import h5py
 
+from soundx.running import DEFAULT
 from soundx.storage.checksum import CHECKSUM
 from tests.conftest import ROOT
 
@@ -37,14 +38,7 @@ bucket_clips:
 """
 GLOBALS = "embedder: logmel\ndata_root: data\n"
 
-PIPELINES = (
-    "ingestion",
-    "preprocessing",
-    "cross_validation",
-    "training",
-    "evaluation",
-    "publishing",
-)
+PIPELINES = (*DEFAULT, "publishing")
 """The pipelines, each on what those before it left."""
 
 _NEVER_THE_SAME = {"last_run.json", "embedding_report.json"}  # times and speeds

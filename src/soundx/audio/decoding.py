@@ -82,10 +82,8 @@ def inspect_clip(path: Path) -> ClipInfo:
         DecoderLostError: It took its decoder down.
     """
     with _lend_worker() as worker:
-        for letter, content in worker.ask(path, do="inspect"):
-            if letter == b".":
-                return ClipInfo(**json.loads(content.tobytes()))
-    raise AssertionError
+        ((_, content),) = worker.ask(path, do="inspect")
+    return ClipInfo(**json.loads(content.tobytes()))
 
 
 def decode_clip(path: Path, *, sha256: str | None = None, max_s: float = MAX_WHOLE_S) -> Float32:
@@ -124,10 +122,7 @@ def decode_blocks(path: Path, *, sha256: str | None = None) -> Iterator[Float32]
         ClipChangedError: Its bytes have another hash.
         DecoderLostError: It took its decoder down.
     """
-    with _lend_worker() as worker:
-        for letter, content in worker.ask(path, do="decode", sha256=sha256):
-            if letter == b"S":
-                yield content.view(np.float32)
+    return _pieces(path, sha256=sha256)
 
 
 def decode_start(path: Path, *, max_s: float) -> tuple[Float32, bool]:
@@ -151,12 +146,16 @@ def decode_start(path: Path, *, max_s: float) -> tuple[Float32, bool]:
 
 
 def _joined(path: Path, **asked: Any) -> Float32:
-    with _lend_worker() as worker:
-        answers = worker.ask(path, do="decode", **asked)
-        pieces = [content for letter, content in answers if letter == b"S"]
+    pieces = list(_pieces(path, **asked))
     # most clips are of one piece, which need not be copied
-    waveforms = [piece.view(np.float32) for piece in pieces]
-    return waveforms[0] if len(waveforms) == 1 else np.concatenate(waveforms)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _pieces(path: Path, **asked: Any) -> Iterator[Float32]:
+    with _lend_worker() as worker:
+        for letter, content in worker.ask(path, do="decode", **asked):
+            if letter == b"S":
+                yield content.view(np.float32)
 
 
 class _Worker:

@@ -70,11 +70,9 @@ class Classifier:
     @cached_property
     def info(self) -> dict[str, Any]:
         """The content of ``labels.json``."""
+        content = parse_json(self.files[LABELS], _shown(LABELS), remedy=Remedy.TRAIN)
         try:
-            content = parse_json(self.files[LABELS], LABELS)
             _Needed.model_validate(content, strict=True)
-        except BrokenFileError as error:
-            raise _broken(LABELS, error.why) from None
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(map(str, first["loc"])) or "its content"
@@ -200,7 +198,11 @@ class Classifier:
 
 
 def _broken(name: str, why: str) -> BrokenFileError:
-    return BrokenFileError(f"The classifier's {name}", why, remedy=Remedy.TRAIN)
+    return BrokenFileError(_shown(name), why, remedy=Remedy.TRAIN)
+
+
+def _shown(name: str) -> str:
+    return f"The classifier's {name}"
 
 
 def _interpreter(content: bytes) -> Any:

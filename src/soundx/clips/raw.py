@@ -53,9 +53,12 @@ class RawClips:
 
     def origin(self) -> str:
         """Return the URL of the bucket that this is a mirror of; empty where it is of none."""
-        with Ledger.to_read(self.root) as ledger:
-            name = ledger.origin()
+        name = self._source()
         return name if "://" in name else ""
+
+    def _source(self) -> str:
+        with Ledger.to_read(self.root) as ledger:
+            return ledger.origin()
 
     def metadata(self) -> pd.DataFrame | None:
         """Return ``metadata.csv`` with one row a filename, or None where there is none.
@@ -66,6 +69,5 @@ class RawClips:
         path = self.root / METADATA
         if not path.is_file():
             return None
-        with Ledger.to_read(self.root) as ledger:
-            origin = ledger.origin()
-        return read_metadata(path, [Path(root) for root in (origin, self.root.absolute()) if root])
+        roots = (self._source(), self.root.absolute())
+        return read_metadata(path, [Path(root) for root in roots if root])

@@ -185,10 +185,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
         Raises:
             BrokenFileError: One is missing, or not what was saved.
         """
-        try:
-            index = dict(self._folder.read_json(self._INDEX))
-        except BrokenFileError as error:
-            raise BrokenFileError(error.name, error.why, remedy=Remedy.TRAIN) from None
+        index = dict(self._folder.read_json(self._INDEX, remedy=Remedy.TRAIN))
         if isinstance(index["models"], list):  # version 0.1: files are called as heads are
             index["models"] = {name: f"{name}.keras" for name in index["models"]}
         files = {}

@@ -20,7 +20,13 @@ from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table
 from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.markup import preview_markdown
-from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, with_checksum, without_checksum
+from soundx.storage.checksum import (
+    LOAD_PARQUET,
+    SAVE_PARQUET,
+    why_broken,
+    with_checksum,
+    without_checksum,
+)
 from soundx.storage.csv import read_csv
 from soundx.storage.folder import whole_file
 from soundx.storage.names import file_names
@@ -50,12 +56,9 @@ class WholeWrites:
             return super().load()  # type: ignore[misc]
         except DatasetError as wrapped:
             error = wrapped.__cause__
-            # pyarrow's own errors are ValueError or OSError; one with a number is the disk's
-            if not isinstance(error, ValueError | OSError) or getattr(error, "errno", None):
+            why = why_broken(error) if isinstance(error, ValueError | OSError) else None
+            if why is None:
                 raise
-            if isinstance(error, FileNotFoundError | PermissionError):
-                raise
-            why = str(error).splitlines()[0].rstrip(".") if str(error) else "it cannot be read"
             raise BrokenFileError(str(self._filepath), why) from None
 
     def save(self, data: Any) -> None:
@@ -155,10 +158,9 @@ class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.
             try:
                 with self._folder.open(file) as opened:
                     tables[name] = pd.read_parquet(opened, **LOAD_PARQUET)
-            except (ValueError, OSError) as error:  # pyarrow's own; with a number the disk's
-                if getattr(error, "errno", None):
+            except (ValueError, OSError) as error:
+                if (why := why_broken(error)) is None:
                     raise
-                why = str(error).splitlines()[0].rstrip(".")
                 raise BrokenFileError(
                     self._folder.shown(file), why, remedy=Remedy.PREPROCESS
                 ) from None
@@ -185,17 +187,10 @@ class TableFolderDataset(FolderDataset[Mapping[str, pd.DataFrame], dict[str, pd.
         """Return the file of each table."""
         if not self._folder.exists(self._INDEX):
             return {}
-        try:
-            tables = self._folder.read_json(self._INDEX)["tables"]
-        except BrokenFileError as error:
-            raise _broken(error) from None
+        tables = self._folder.read_json(self._INDEX, remedy=Remedy.PREPROCESS)["tables"]
         if isinstance(tables, list):  # version 0.1: names alone, beside their neighbours
             return {name: f"{name}.parquet" for name in tables}
         return dict(tables)
 
     def _exists(self) -> bool:
         return bool(self._files())
-
-
-def _broken(error: BrokenFileError) -> BrokenFileError:
-    return BrokenFileError(error.name, error.why, remedy=Remedy.PREPROCESS)

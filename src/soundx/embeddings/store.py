@@ -27,7 +27,7 @@ from soundx.audio import Float32
 from soundx.embedders.base import EmbedderInfo
 from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.parallel import map_in_threads
-from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, digest
+from soundx.storage.checksum import LOAD_PARQUET, SAVE_PARQUET, digest, why_broken
 from soundx.storage.folder import Folder
 
 Int64 = npt.NDArray[np.int64]
@@ -283,11 +283,11 @@ class EmbeddingSet:
                 yield pq.ParquetFile(file, **LOAD_PARQUET)
             except BrokenFileError as error:
                 why = error.why
-            # pyarrow's own errors; an OSError with a number is the disk's
             except (pa.ArrowException, ValueError, TypeError, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
+                found = why_broken(error)
+                if found is None:
                     raise
-                why = str(error).splitlines()[0].rstrip(".")
+                why = found
             else:
                 return
         raise BrokenFileError(self.folder.shown(shard), why, remedy=Remedy.PREPROCESS)
@@ -445,14 +445,18 @@ class EmbeddingSet:
     @contextmanager
     def new_shard(self) -> Iterator[ShardWriter]:
         """Yield a writer; what it was given is there, as one shard, when the block ends."""
-        if not self.folder.exists(_EMBEDDER):
-            self.folder.write_json(_EMBEDDER, self.info.to_dict())
+        self._begin()
         with self.folder.new_file(".parquet") as new:
             writer = ShardWriter(new.path, self.info.dim)
             yield writer
             writer.close()
             new.name = writer.name
         self.note_shard(new.name, writer.clips)
+
+    def _begin(self) -> None:
+        """Note whose set it is, before anything stands in it."""
+        if not self.folder.exists(_EMBEDDER):
+            self.folder.write_json(_EMBEDDER, self.info.to_dict())
 
     def note_shard(self, name: str, clips: ClipFrames) -> None:
         """Take up a shard that was written elsewhere."""
@@ -559,12 +563,11 @@ class EmbeddingSet:
         """Clips that cannot be embedded, and why: their decoder died of them."""
         if not self.folder.exists(_REJECTED):
             return {}
-        return dict(_read_json(self.folder, _REJECTED))
+        return dict(self.folder.read_json(_REJECTED, remedy=Remedy.PREPROCESS))
 
     def reject(self, clips: Mapping[str, str]) -> None:
         """Note clips that cannot be embedded, with reasons."""
-        if not self.folder.exists(_EMBEDDER):
-            self.folder.write_json(_EMBEDDER, self.info.to_dict())
+        self._begin()
         self.folder.write_json(_REJECTED, {**self.rejected, **clips})
 
 
@@ -586,7 +589,7 @@ class EmbeddingStore:
         """
         sub = self.folder.sub(info.fingerprint)
         if sub.exists(_EMBEDDER):
-            known = EmbedderInfo.from_dict(_read_json(sub, _EMBEDDER))
+            known = _info_in(sub, _EMBEDDER)
             if known != info:
                 raise SoundxError(f"{sub} was made by {known}, not by {info}: move it away.")
         return EmbeddingSet(sub, info)
@@ -600,7 +603,7 @@ class EmbeddingStore:
         sub = self.folder.sub(fingerprint)
         if not sub.exists(_EMBEDDER):
             raise SoundxError(f"There are no embeddings by {fingerprint} in {self.folder}.")
-        return EmbeddingSet(sub, EmbedderInfo.from_dict(_read_json(sub, _EMBEDDER)))
+        return EmbeddingSet(sub, _info_in(sub, _EMBEDDER))
 
     def mend(self, info: EmbedderInfo) -> EmbeddingSet:
         """Set aside all of an embedder's that is broken, and return its set.
@@ -625,9 +628,7 @@ class EmbeddingStore:
         """Return the sets of all embedders."""
         folders = (self.folder.sub(name) for name in self.folder.names() if "." not in name)
         return [
-            EmbeddingSet(sub, EmbedderInfo.from_dict(_read_json(sub, _EMBEDDER)))
-            for sub in folders
-            if sub.exists(_EMBEDDER)
+            EmbeddingSet(sub, _info_in(sub, _EMBEDDER)) for sub in folders if sub.exists(_EMBEDDER)
         ]
 
     @property
@@ -641,18 +642,15 @@ class EmbeddingStore:
             raise SoundxError(
                 f"There are no embeddings in {self.folder} yet.", remedy=Remedy.PREPROCESS
             )
-        return self.of(EmbedderInfo.from_dict(_read_json(self.folder, _CURRENT)))
+        return self.of(_info_in(self.folder, _CURRENT))
 
     def set_current(self, info: EmbedderInfo) -> None:
         """Note which set the last preprocessing run filled."""
         self.folder.write_json(_CURRENT, info.to_dict())
 
 
-def _read_json(folder: Folder, name: str) -> Any:
-    try:
-        return folder.read_json(name)
-    except BrokenFileError as error:
-        raise BrokenFileError(error.name, error.why, remedy=Remedy.PREPROCESS) from None
+def _info_in(folder: Folder, name: str) -> EmbedderInfo:
+    return EmbedderInfo.from_dict(folder.read_json(name, remedy=Remedy.PREPROCESS))
 
 
 def _set_aside_broken(folder: Folder, name: str) -> None:

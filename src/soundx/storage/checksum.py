@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from soundx.errors import BrokenFileError
+from soundx.errors import BrokenFileError, Remedy
 
 CHECKSUM = "checksum"
 """The field that holds the checksum of all other fields."""
@@ -32,12 +32,13 @@ def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, CHECKSUM: _of_fields(plain)}
 
 
-def without_checksum(content: Any, name: str) -> Any:
+def without_checksum(content: Any, name: str, *, remedy: Remedy = Remedy.RUN) -> Any:
     """Return what was read from a JSON file without its checksum, once it was held against it.
 
     Args:
         content: What was read; only objects can have a checksum.
         name: Where from, for people.
+        remedy: What makes it again.
 
     Raises:
         BrokenFileError: The checksum is of something else.
@@ -46,16 +47,27 @@ def without_checksum(content: Any, name: str) -> Any:
         return content
     plain = {key: value for key, value in content.items() if key != CHECKSUM}
     if content[CHECKSUM] != _of_fields(plain):
-        raise BrokenFileError(name, "its checksum is of something else")
+        raise BrokenFileError(name, "its checksum is of something else", remedy=remedy)
     return plain
 
 
-def parse_json(text: bytes, name: str) -> Any:
+def why_broken(error: BaseException) -> str | None:
+    """Return what is wrong with a file by what its reader raised; None where the disk is at fault.
+
+    pyarrow's own errors are ValueError or OSError; one with a number is the disk's.
+    """
+    if isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "errno", None):
+        return None
+    return str(error).splitlines()[0].rstrip(".") if str(error) else "it cannot be read"
+
+
+def parse_json(text: bytes, name: str, *, remedy: Remedy = Remedy.RUN) -> Any:
     """Return what stands in a JSON file, its checksum taken off.
 
     Args:
         text: The file.
         name: Where it is, for people.
+        remedy: What makes it again.
 
     Raises:
         BrokenFileError: It is not JSON, or its checksum is of something else.
@@ -63,8 +75,8 @@ def parse_json(text: bytes, name: str) -> Any:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):  # not UTF-8, or brackets without end
-        raise BrokenFileError(name, "it is not JSON") from None
-    return without_checksum(content, name)
+        raise BrokenFileError(name, "it is not JSON", remedy=remedy) from None
+    return without_checksum(content, name, remedy=remedy)
 
 
 def _of_fields(plain: Mapping[str, Any]) -> str:

@@ -6,10 +6,11 @@ import logging
 import shutil
 import sqlite3
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+from soundx.storage.names import name_aside
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def open_database(path: Path, tables: str) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):  # locked, read-only, disk full
             raise
-        aside = f".broken-{uuid.uuid4().hex[:6]}-{path.name}"
+        aside = name_aside(path.name)
         for end in ("", _LOG, "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{path}{end}").rename(path.with_name(aside + end))

@@ -25,8 +25,9 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.checksum import parse_json, with_checksum
+from soundx.storage.names import name_aside
 from soundx.storage.s3 import check_address
 
 logger = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ class Folder:
         Raises:
             SoundxError: The name leads out of the folder.
         """
-        if name.startswith("/") or ".." in name.split("/"):
-            raise SoundxError(f"The name {name!r} leads out of {self}.")
+        _check_inside(name, self)
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
     def exists(self, name: str = "") -> bool:
@@ -110,13 +110,17 @@ class Folder:
         with whole_file(Path(self.path(name))) as partial:
             partial.write_bytes(content)
 
-    def read_json(self, name: str) -> Any:
+    def read_json(self, name: str, *, remedy: Remedy = Remedy.RUN) -> Any:
         """Return the content of a JSON file, held against its checksum where it has one.
+
+        Args:
+            name: The file.
+            remedy: What makes it again.
 
         Raises:
             BrokenFileError: It is not JSON, or not what was written.
         """
-        return parse_json(self.read(name), self.shown(name))
+        return parse_json(self.read(name), self.shown(name), remedy=remedy)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file with its checksum, whole or not at all."""
@@ -134,7 +138,7 @@ class Folder:
             name: The file.
             why: What is wrong with it, in a few words.
         """
-        aside = f".broken-{uuid.uuid4().hex[:6]}-{name}"
+        aside = name_aside(name)
         self.fs.mv(self.path(name), self.path(aside))
         logger.warning(
             "%s is broken: %s. Set aside as %s, and made again.", self.shown(name), why, aside
@@ -227,6 +231,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def _check_inside(name: str, folder: Folder | Path) -> None:
+    if name.startswith("/") or ".." in name.split("/"):
+        raise SoundxError(f"The name {name!r} leads out of {folder}.")
+
+
 def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}-*-????????????"):
@@ -235,8 +244,7 @@ def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     new, old = (folder.with_name(f".{folder.name}-{which}-{tag}") for which in ("new", "old"))
     try:
         for name, content in files.items():
-            if name.startswith("/") or ".." in name.split("/"):
-                raise SoundxError(f"The name {name!r} leads out of {folder}.")
+            _check_inside(name, folder)
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+import uuid
 from collections import Counter
 from collections.abc import Iterable
 
@@ -30,6 +31,11 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
         name: name if alike[_folded(name)] == 1 and _is_plain(name) else _escaped(name)
         for name in names
     }
+
+
+def name_aside(name: str) -> str:
+    """Return what a broken file is called from then on: hidden, and never the same twice."""
+    return f".broken-{uuid.uuid4().hex[:6]}-{name}"
 
 
 def _is_plain(name: str) -> bool:
