@@ -131,6 +131,6 @@ def test_a_broken_classifier_is_named(tmp_path, name):
 def test_a_version_comes_after_all_others_whatever_the_clock_says(saved_heads, tmp_path):
     versions = tmp_path / "versions"
     (versions / "2999-12-31T23.59.59.999Z").mkdir(parents=True)
-    candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"url": str(versions)})
+    candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"path": str(versions)})
     candidate.save(dataclasses.replace(saved_heads.load(), version=""))
     assert candidate.load().version == "3000-01-01T00.00.00.000Z"

@@ -195,7 +195,7 @@ def test_a_head_may_be_called_as_the_model_over_all_labels_is(inputs, tmp_path):
 def test_a_model_that_cannot_be_exported_leaves_the_old_one_as_it_was(inputs, tmp_path):
     folders = {
         "candidate_heads": KerasHeadsDataset(
-            path=str(tmp_path / "candidate"), versions={"url": str(tmp_path / "versions")}
+            path=str(tmp_path / "candidate"), versions={"path": str(tmp_path / "versions")}
         ),
         "heads": KerasHeadsDataset(path=str(tmp_path / "heads")),
         "classifier": ClassifierDataset(path=str(tmp_path / "classifier")),

@@ -140,7 +140,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
     Saving gives them a version, the time, unless they have one.
 
     Args:
-        versions: The folder of the models that are kept, ``{url: ...}``: a version comes after
+        versions: The folder of the models that are kept, ``{path: ...}``: a version comes after
             all of theirs, whatever the clock says.
     """
 
@@ -149,7 +149,7 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
 
     def __init__(self, *, versions: dict[str, Any] | None = None, **folder: Any) -> None:
         super().__init__(**folder)
-        self._versions = ModelVersions(Folder(**versions)) if versions else None
+        self._versions = ModelVersions(_folder(**versions)) if versions else None
 
     def load(self) -> TrainedHeads:
         if not self._exists():
