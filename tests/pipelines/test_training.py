@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from soundx.classifier.options import ExportOptions
+from soundx.clips.waveforms import ClipFile
 from soundx.datasets.models import ClassifierDataset, KerasHeadsDataset, ModelVersionsDataset
 from soundx.embedders.logmel import LogMelEmbedder
 from soundx.embeddings.store import EmbeddingStore
@@ -19,6 +22,7 @@ from soundx.storage.folder import Folder
 from tests.conftest import every_byte
 from tests.pipelines.runs import run, steps
 
+GONE = ClipFile(Path("no/such/clip.wav"))
 LABELS = {"A_low": 200, "A_high": 3000, "B": 900}
 TREE = LabelTree.build([(label, label.split("_")[0]) for label in LABELS])
 
@@ -152,7 +156,10 @@ def test_its_steps_are_these():
     ("change", "said"),
     [
         (lambda known: {"embedder": LogMelEmbedder(level_dbfs=-23)}, "level_dbfs=-23"),
-        (lambda known: {"waveforms": {}}, "clips have changed"),
+        (
+            lambda known: {"waveforms": dict.fromkeys(known["waveforms"], GONE)},
+            "clips have changed",
+        ),
         (
             lambda known: {"clip_manifest": known["clip_manifest"].assign(clip_id="another")},
             "looked at again since",
@@ -161,13 +168,7 @@ def test_its_steps_are_these():
     ids=["another level", "a renamed folder", "other clips"],
 )
 def test_what_the_export_needs_is_asked_for_before_training(inputs, monkeypatch, change, said):
-    class Gone(dict):
-        def __missing__(self, path):
-            raise FileNotFoundError(2, "No such file", path)
-
     changed = change(inputs)
-    if changed.get("waveforms") == {}:
-        changed["waveforms"] = Gone()
     monkeypatch.setattr(nodes, "train_labels", None)
     with pytest.raises(SoundxError, match=said):
         run(create_pipeline(), {**inputs, **changed})

@@ -16,7 +16,7 @@ from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import check_embedder, exportable, with_layers_of
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
-from soundx.errors import Remedy, SoundxError
+from soundx.errors import AudioError, Remedy, SoundxError
 from soundx.figures.curves import draw_training_curves
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions
@@ -63,14 +63,16 @@ def hear_parity_clips(
             "The clips were looked at again since they were split.",
             remedy=Remedy.PREPROCESS_AND_TRAIN,
         )
-    try:
-        return [waveforms[path]() for path in paths[validation]]
-    except FileNotFoundError as error:
-        raise SoundxError(
-            f"{error.filename} is no longer there: the clips have changed since they were looked "
-            "at.",
-            remedy=Remedy.RUN,
-        ) from None
+    heard = []
+    for path in paths[validation]:
+        try:
+            heard.append(waveforms[path]())
+        except AudioError as error:
+            raise SoundxError(
+                f"{path}: {error}; the clips have changed since they were looked at.",
+                remedy=Remedy.RUN,
+            ) from error
+    return heard
 
 
 def train_heads(
@@ -141,10 +143,10 @@ def export_heads(
     Raises:
         SoundxError: The exported model does not give the heads' answer.
     """
-    heads = candidate_heads
     from soundx.classifier.export import export_classifier
     from soundx.classifier.parity import largest_difference
 
+    heads = candidate_heads
     embedder = with_layers_of(embedder, heads.embedder)
     classifier = export_classifier(embedder, heads, export)
     frames = exportable(embedder).shipped.embed(parity_clips)
