@@ -12,20 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from soundx.storage.whole import whole_file
 
-from soundx.storage.folder import whole_file
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -64,26 +58,41 @@ def tell_progress(*, at_once: bool = False, **facts: Any) -> None:
                 partial.write_text(json.dumps(_told.facts))
 
 
-class _Bar(Progress):
-    """A progress bar that also tells what it shows."""
+@cache
+def _bar() -> type[Progress]:
+    """Return the class of our progress bars; rich is imported here, as not all have it."""
+    from rich.progress import Progress, TaskID
 
-    def advance(self, task_id: TaskID, advance: float = 1) -> None:
-        super().advance(task_id, advance)
-        self._tell(task_id)
+    class Bar(Progress):
+        """A progress bar that also tells what it shows."""
 
-    def update(self, task_id: TaskID, **changes: Any) -> None:
-        super().update(task_id, **changes)
-        self._tell(task_id)
+        def advance(self, task_id: TaskID, advance: float = 1) -> None:
+            super().advance(task_id, advance)
+            self._tell(task_id)
 
-    def _tell(self, task_id: TaskID) -> None:
-        task = next(task for task in self.tasks if task.id == task_id)
-        total = None if task.total is None else int(task.total)
-        tell_progress(step=task.description, done=int(task.completed), total=total)
+        def update(self, task_id: TaskID, **changes: Any) -> None:
+            super().update(task_id, **changes)
+            self._tell(task_id)
+
+        def _tell(self, task_id: TaskID) -> None:
+            task = next(task for task in self.tasks if task.id == task_id)
+            total = None if task.total is None else int(task.total)
+            tell_progress(step=task.description, done=int(task.completed), total=total)
+
+    return Bar
 
 
 def progress_bar() -> Progress:
     """Return soundx's one style of progress bar, silent where nobody watches."""
-    return _Bar(
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return _bar()(
         TextColumn("{task.description:<28}"),
         BarColumn(),
         MofNCompleteColumn(),

@@ -11,7 +11,7 @@ from soundx.clips.listing import list_folder, printable
 from soundx.clips.manifest import IngestionOptions, scan_clips
 from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource
-from soundx.storage.folder import whole_file
+from soundx.storage.whole import whole_file
 
 STRANGE = {
     "cat/pipe.wav": "a pipe, not a file",

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from soundx.errors import BrokenFileError
-from soundx.storage.folder import Folder, whole_file
+from soundx.storage.folder import Folder
+from soundx.storage.whole import whole_file
 
 
 @pytest.fixture(params=["local", "memory"])

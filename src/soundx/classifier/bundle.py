@@ -1,4 +1,4 @@
-"""The classifier that is shipped: TFLite files from waveform to probabilities, and labels.
+"""The classifier that is shipped: a TFLite file from waveform to probabilities, and labels.
 
 It runs through LiteRT alone: no TensorFlow, no Kedro, no soundx needed on the device.
 """
@@ -6,41 +6,66 @@ It runs through LiteRT alone: no TensorFlow, no Kedro, no soundx needed on the d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, ValidationError
 
 from soundx.audio import Float32
+from soundx.classifier.labels_file import (
+    LABELS,
+    Windowing,
+    check_labels,
+    frames_around,
+    head_classes_file,
+    head_files,
+    labels_file,
+)
+from soundx.classifier.runner import RUNNER, runner
 from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.labels import GENERAL, UNKNOWN, LabelTree
 from soundx.parallel import Pool
 from soundx.storage.checksum import digest, parse_json, with_checksum
-from soundx.storage.names import file_names
+
+__all__ = [
+    "HEADER",
+    "JOINT_MODEL",
+    "LABELS",
+    "MODEL_CARD",
+    "RUNNER",
+    "Answer",
+    "Classifier",
+    "Windowing",
+    "cpp_header",
+    "frames_around",
+    "head_classes_file",
+    "head_files",
+    "labels_file",
+    "runner",
+]
 
 JOINT_MODEL = "soundx.tflite"
-LABELS = "labels.json"
 HEADER = "Classes.h"
 MODEL_CARD = "model_card.md"
 
 
-def head_files(heads: Iterable[str]) -> dict[str, str]:
-    """Return the name of the TFLite file of each head of a classifier."""
-    return {head: f"soundx_model_{name}.tflite" for head, name in file_names(heads).items()}
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of a waveform.
 
+    Attributes:
+        labels: Probabilities over the labels [shape=(n_labels,), dtype=float32].
+        windows: The same for a window around each frame [shape=(n_frames, n_labels)].
+        frames: The embedder's frames [shape=(n_frames, dim)].
+    """
 
-class _Needed(BaseModel):
-    """What of ``labels.json`` a classifier answers by; the first two have to be there."""
-
-    version: str
-    categories: dict[str, str] = Field(min_length=1)
-    thresholds: dict[str, float] = {}
-    unknown: str = UNKNOWN
-    heads: dict[str, dict[str, Any]] = {}
-    files: dict[str, str] = {}
+    labels: Float32
+    windows: Float32
+    frames: Float32
 
 
 class Classifier:
@@ -48,10 +73,12 @@ class Classifier:
 
     Args:
         files: Their bytes by name: ``soundx.tflite``, ``labels.json``, ``Classes.h``,
-            ``model_card.md``, and where they were asked for ``soundx_model_<head>.tflite``.
+            ``soundx.pyz``, ``model_card.md``, and where they were asked for
+            ``soundx_model_<head>.tflite`` and ``.json``.
+        threads: Threads of each interpreter; None for as many as LiteRT thinks best.
     """
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    def __init__(self, files: Mapping[str, bytes], *, threads: int | None = None) -> None:
         missing = {JOINT_MODEL, LABELS} - files.keys()
         if missing:
             raise SoundxError(
@@ -62,7 +89,7 @@ class Classifier:
         self.check()
         # sessions of the viewer share one classifier
         self._interpreters = {
-            name: Pool(partial(_interpreter, content))
+            name: Pool(partial(_interpreter, content, threads))
             for name, content in self.files.items()
             if name.endswith(".tflite")
         }
@@ -71,13 +98,37 @@ class Classifier:
     def info(self) -> dict[str, Any]:
         """The content of ``labels.json``."""
         content = parse_json(self.files[LABELS], _shown(LABELS), remedy=Remedy.TRAIN)
-        try:
-            _Needed.model_validate(content, strict=True)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(map(str, first["loc"])) or "its content"
-            raise _broken(LABELS, f"{field}: {first['msg'].lower()}") from None
+        wrong = check_labels(content)
+        if wrong:
+            raise _broken(LABELS, wrong)
         return dict(content)
+
+    @classmethod
+    def of_folder(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """Return the classifier in a folder of this machine.
+
+        Raises:
+            SoundxError: There is none, or it is broken.
+        """
+        if not (folder / LABELS).is_file():
+            raise SoundxError(f"There is no classifier in {folder}.", remedy=Remedy.TRAIN)
+        files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+        return cls({path.name: path.read_bytes() for path in files}, threads=threads)
+
+    @cached_property
+    def windowing(self) -> Windowing:
+        """What a row of window probabilities is about.
+
+        Raises:
+            SoundxError: It was exported before there were any.
+        """
+        if "window" not in self.info:
+            raise SoundxError(
+                f"The model {self.version} was exported by an older soundx: it answers to whole "
+                "clips alone.",
+                remedy=Remedy.TRAIN,
+            )
+        return Windowing.from_dict(self.info["window"])
 
     def check(self) -> None:
         """Hold the files against the checksums in ``labels.json``, where those are.
@@ -133,7 +184,17 @@ class Classifier:
             Probabilities over ``labels`` [shape=(n_labels,), dtype=float32]. They sum to one;
             to less where background was learnt: the rest is background's.
         """
-        return self._run(JOINT_MODEL, waveform)
+        return self._run(JOINT_MODEL, waveform)[0].reshape(-1)
+
+    def hear(self, waveform: npt.ArrayLike) -> Answer:
+        """Return all that the joint model says of a waveform.
+
+        Args:
+            waveform: Samples at 16 kHz in [-1, 1], any number of them [shape=(n_samples,)].
+        """
+        _ = self.windowing  # an older one has the first output alone
+        labels, _, windows, frames = self._run(JOINT_MODEL, waveform)
+        return Answer(labels[0], windows, frames)
 
     def answer(self, waveform: npt.ArrayLike) -> tuple[str, float]:
         """Return one clip's label, or ``unknown``, and the probability of its best label.
@@ -177,10 +238,21 @@ class Classifier:
             raise SoundxError(f"There is no head '{head}'; there are {', '.join(self.tree.heads)}.")
         own = self.info.get("heads", {}).get(head, {}).get("file")
         if own in self.files:
-            return self._run(own, waveform)
+            return self._run(own, waveform)[0].reshape(-1)
         return np.asarray(self.tree.by_head(self.predict(waveform)[None])[head][0], np.float32)
 
-    def _run(self, name: str, waveform: npt.ArrayLike) -> Float32:
+    def signature(self, name: str, waveform: Float32) -> dict[str, Float32]:
+        """Return the outputs of one of the joint model's signatures, by name.
+
+        Args:
+            name: ``serving_default`` or ``window``.
+            waveform: Samples at 16 kHz [shape=(n_samples,)]; of ``window`` exactly 15,600.
+        """
+        with self._interpreters[JOINT_MODEL].lend() as interpreter:
+            answers = interpreter.get_signature_runner(name)(waveform=waveform[None])
+            return {output: np.array(values) for output, values in answers.items()}
+
+    def _run(self, name: str, waveform: npt.ArrayLike) -> list[Float32]:
         samples = np.asarray(waveform, np.float32)
         if samples.ndim != 1:
             raise SoundxError(f"A waveform has one dimension, not the shape {samples.shape}.")
@@ -188,13 +260,15 @@ class Classifier:
             samples = np.zeros(1, np.float32)
         with self._interpreters[name].lend() as interpreter:
             entry = interpreter.get_input_details()[0]
+            if len(entry["shape_signature"]) > 1:  # of older ones it has one dimension
+                samples = samples[None]
             if tuple(entry["shape"]) != samples.shape:
                 interpreter.resize_tensor_input(entry["index"], samples.shape)
                 interpreter.allocate_tensors()
             interpreter.set_tensor(entry["index"], samples)
             interpreter.invoke()
-            result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-            return np.array(result, np.float32)
+            outputs = interpreter.get_output_details()
+            return [interpreter.get_tensor(output["index"]) for output in outputs]
 
 
 def _broken(name: str, why: str) -> BrokenFileError:
@@ -205,10 +279,10 @@ def _shown(name: str) -> str:
     return f"The classifier's {name}"
 
 
-def _interpreter(content: bytes) -> Any:
+def _interpreter(content: bytes, threads: int | None) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content)
+    interpreter = Interpreter(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     return interpreter
 
@@ -217,60 +291,30 @@ def _to_json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def labels_file(
-    tree: LabelTree,
-    *,
-    version: str,
-    embedder: Mapping[str, Any],
-    training: Mapping[str, Any],
-    thresholds: Mapping[str, float],
-    background: bool,
-    manifest_digest: str,
-    sample_rate_hz: int,
-    with_head_files: bool = False,
-) -> bytes:
-    """Return ``labels.json``: all that a program needs to use the TFLite files."""
-    files = head_files(tree.heads) if with_head_files else {}
-    content = {
-        "version": version,
-        "input": {
-            "name": "waveform",
-            "dtype": "float32",
-            "sample_rate_hz": sample_rate_hz,
-            "channels": 1,
-            "range": [-1.0, 1.0],
-        },
-        "output": "probabilities over labels, in this order",
-        "labels": list(tree.labels),
-        "categories": dict(tree.category_by_label),
-        "thresholds": dict(thresholds),
-        "unknown": UNKNOWN,
-        "background": background,
-        "heads": {
-            head: {**({"file": files[head]} if files else {}), "classes": list(classes)}
-            for head, classes in tree.heads.items()
-        },
-        "embedder": dict(embedder),
-        "training": dict(training),
-        "manifest_digest": manifest_digest,
-    }
-    return _to_json(content)
-
-
 def cpp_header(tree: LabelTree) -> bytes:
     """Return ``Classes.h``: the labels, and the classes of each head, as C++ arrays."""
     arrays = [("kLabels", "all labels, in the order of soundx.tflite's outputs", tree.labels)]
     if not tree.is_flat:
         for number, (head, classes) in enumerate(tree.heads.items()):
             name = "kGeneral" if head == GENERAL else f"kSpecific{number}"
-            arrays.append((name, f"classes of the head {head}", classes))
-    lines = ["// The classes of a soundx classifier.", "#pragma once", ""]
+            arrays.append((name, f"classes of the head {_cpp_string(head)}", classes))
+    lines = ["// The classes of a soundx classifier. Names are UTF-8.", "#pragma once", ""]
     for name, what, classes in arrays:
-        quoted = ", ".join(json.dumps(c, ensure_ascii=False) for c in classes)
+        quoted = ", ".join(_cpp_string(c) for c in classes)
         lines += [
             f"// {what}",
             f"inline constexpr const char* {name}[] = {{{quoted}}};",
             f"inline constexpr int {name}Count = {len(classes)};",
             "",
         ]
-    return "\n".join(lines).encode()
+    return "\n".join(lines).encode("ascii")
+
+
+def _cpp_string(text: str) -> str:
+    """Return a C++ string literal of plain ASCII, whatever the text holds.
+
+    Octal escapes end after three digits, whatever follows; question marks could be trigraphs.
+    """
+    plain = {ord(c) for c in " !#$%&'()*+,-./:;<=>@[]^_`{|}~"} | set(b"0123456789")
+    plain |= set(range(ord("A"), ord("Z") + 1)) | set(range(ord("a"), ord("z") + 1))
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode()) + '"'

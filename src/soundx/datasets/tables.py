@@ -28,8 +28,8 @@ from soundx.storage.checksum import (
     without_checksum,
 )
 from soundx.storage.csv import read_csv
-from soundx.storage.folder import whole_file
 from soundx.storage.names import file_names
+from soundx.storage.whole import whole_file
 
 
 class WholeWrites:

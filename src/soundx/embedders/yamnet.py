@@ -40,7 +40,8 @@ from soundx.embedders.network import (
 )
 from soundx.embedders.weights import DEFAULT_HANDLE, hash_saved_model, locate
 from soundx.errors import EmbedderUnavailableError, Remedy, SoundxError
-from soundx.storage.folder import Folder, user_cache, whole_file
+from soundx.storage.folder import Folder, user_cache
+from soundx.storage.whole import whole_file
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from soundx.storage.folder import whole_file
+from soundx.storage.whole import whole_file
 
 RUN, PROCESS, END = "run.json", "process.json", "end.json"
 """What was started, which process it is, how it ended: files of a run's folder."""

@@ -29,6 +29,7 @@ from soundx.errors import Remedy, SoundxError
 from soundx.storage.checksum import parse_json, with_checksum
 from soundx.storage.names import name_aside
 from soundx.storage.s3 import check_address
+from soundx.storage.whole import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -216,19 +217,6 @@ class Folder:
 def user_cache() -> Path:
     """Return the folder for what can be fetched again: ``SOUNDX_CACHE`` or ``~/.cache/soundx``."""
     return Path(os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser())
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside the wanted one to write to; on success it takes its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the suffix stays last: writers look at it to choose a format
-    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_inside(name: str, folder: Folder | Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from soundx.audio import Float32
-from soundx.classifier.bundle import Classifier
+from soundx.classifier.bundle import JOINT_MODEL, Classifier
 from soundx.classifier.card import clip_facts, model_card
-from soundx.classifier.options import ExportOptions
+from soundx.classifier.options import ExportOptions, window_frames
+from soundx.classifier.parity import ParityClip, check_parity
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import check_embedder, exportable, with_layers_of
@@ -33,46 +35,70 @@ from soundx.progress import counted
 
 logger = logging.getLogger(__name__)
 
-PARITY_CLIPS = 8
-PARITY_TOLERANCE = 1e-3
 
-
-def hear_parity_clips(
+def choose_parity_clips(
     waveforms: ClipWaveforms,
     clip_manifest: pd.DataFrame,
     splits: pd.DataFrame,
     embedder: Embedder,
     embeddings: EmbeddingStore,
-) -> list[Float32]:
-    """Decode some validation clips, that the export will be held against.
+    export: ExportOptions,
+) -> tuple[list[ParityClip], list[ParityClip]]:
+    """Choose the clips that the export is held against, and those it is calibrated on.
 
-    What the export needs is asked for here, before hours of training: these clips, and the
-    embedder that the embeddings were made with.
+    What the export needs is asked for here, before hours of training: that these clips are still
+    there, and the embedder that the embeddings were made with.
+
+    Returns:
+        All test clips; and of the training clips as many as an int8 network is calibrated on,
+        none for other precisions.
 
     Raises:
         SoundxError: A clip is no longer there, or the embedder is another one or cannot be had.
     """
-    current = embeddings.current.info
-    embedder = with_layers_of(embedder, current)
+    current = embeddings.current
+    embedder = with_layers_of(embedder, current.info)
     exportable(embedder)
-    check_embedder(embedder, current)
-    validation = splits.loc[splits["split"] == "validation", "clip_id"].head(PARITY_CLIPS)
-    paths = clip_manifest.set_index("clip_id")["path"]
-    if not validation.isin(paths.index).all():
+    check_embedder(embedder, current.info)
+    window_frames(current.info, export)
+    used = splits[~splits["clip_id"].isin(list(current.rejected))]
+    clips = clip_manifest.set_index("clip_id")
+    if not used["clip_id"].isin(clips.index).all():
         raise SoundxError(
             "The clips were looked at again since they were split.",
             remedy=Remedy.PREPROCESS_AND_TRAIN,
         )
-    heard = []
-    for path in paths[validation]:
-        try:
-            heard.append(waveforms[path]())
-        except AudioError as error:
-            raise SoundxError(
-                f"{path}: {error}; the clips have changed since they were looked at.",
-                remedy=Remedy.RUN,
-            ) from error
-    return heard
+
+    def of(split: str, at_most: int | None = None) -> list[ParityClip]:
+        ids = used.loc[used["split"] == split, "clip_id"]
+        step = 1 if at_most is None else max(1, -(-len(ids) // at_most))
+        rows = clips.loc[ids.iloc[::step], ["path", "label"]]
+        return [
+            ParityClip(path, partial(_decoded, waveforms, path), label)
+            for path, label in zip(rows["path"], rows["label"], strict=True)
+        ]
+
+    calibration = of("train", export.calibration_clips) if export.precision == "int8" else []
+    test = of("test")
+    for clip in [*test[:1], *calibration[:1]]:
+        clip.load()
+    for clip in [*test, *calibration]:
+        if not waveforms[clip.name].path.exists():
+            raise _gone(clip.name, "it is not there any more")
+    return test, calibration
+
+
+def _decoded(waveforms: ClipWaveforms, path: str) -> Float32:
+    try:
+        return waveforms[path]()
+    except AudioError as error:
+        raise _gone(path, str(error)) from error
+
+
+def _gone(path: str, why: str) -> SoundxError:
+    return SoundxError(
+        f"{path}: {why}; the clips have changed since they were looked at.", remedy=Remedy.RUN
+    )
 
 
 def train_heads(
@@ -80,14 +106,14 @@ def train_heads(
     embeddings: EmbeddingStore,
     training: TrainingOptions,
     rejection: RejectionOptions,
-    parity_clips: list[Float32] | None = None,
+    parity_clips: list[ParityClip] | None = None,
 ) -> TrainedHeads:
     """Train what ``training.head`` names, and choose below which probability it is ``unknown``.
 
     Thresholds are chosen on clips whose recordings were not learnt from: of ``ridge`` each
     left out in turn, of the others those of validation.
     """
-    del parity_clips  # the export hears them; here they only have to be there first
+    del parity_clips  # the gate hears them; here they only have to be there first
     table = model_input[GENERAL]
     embedded = _embeddings_of(table, embeddings)
     labelled = table[table["label"] != BACKGROUND]
@@ -130,39 +156,50 @@ def train_heads(
 def export_heads(
     candidate_heads: TrainedHeads,
     embedder: Embedder,
-    parity_clips: list[Float32],
+    calibration_clips: list[ParityClip],
+    export: ExportOptions,
+) -> Classifier:
+    """Export the heads to TFLite; nothing is saved yet."""
+    from soundx.classifier.export import export_classifier
+
+    embedder = with_layers_of(embedder, candidate_heads.embedder)
+    calibration = [clip.load() for clip in calibration_clips]
+    return export_classifier(embedder, candidate_heads, export, calibration=calibration)
+
+
+def check_export(
+    candidate_classifier: Classifier,
+    candidate_heads: TrainedHeads,
+    embedder: Embedder,
+    parity_clips: list[ParityClip],
     clip_manifest: pd.DataFrame,
     export: ExportOptions,
-) -> tuple[Classifier, TrainedHeads, Classifier]:
-    """Export the heads to TFLite, and hold the result against the heads on real clips.
+) -> tuple[dict[str, Any], Classifier, TrainedHeads, Classifier]:
+    """Hold every exported file against the heads on real clips; only then they are saved.
 
     Returns:
-        The classifier, to be kept under its version; the heads and the classifier again, to be
-        the newest. In this order, so that the newest is always one that is kept.
+        What was found; the classifier, to be kept under its version; the heads and the classifier
+        again, to be the newest. In this order, so that the newest is always one that is kept.
 
     Raises:
-        SoundxError: The exported model does not give the heads' answer.
+        SoundxError: A file does not give the heads' answer.
     """
-    from soundx.classifier.export import export_classifier
-    from soundx.classifier.parity import largest_difference
-
     heads = candidate_heads
     embedder = with_layers_of(embedder, heads.embedder)
-    classifier = export_classifier(embedder, heads, export)
-    frames = exportable(embedder).shipped.embed(parity_clips)
-    clips = list(zip(parity_clips, frames, strict=True))
-    difference = largest_difference(classifier, heads, clips)
+    found = check_parity(candidate_classifier, heads, embedder, parity_clips, export)
+    difference = found["max_difference"]
     logger.info(
-        "TFLite and Keras differ by %.1e at most on %s.", difference, counted(len(clips), "clip")
+        "TFLite (%s, %.1f MB) and Keras differ by %.1e at most on %s and %d edge clips; %s.",
+        export.precision,
+        len(candidate_classifier.files[JOINT_MODEL]) / 1e6,
+        difference,
+        counted(len(parity_clips), "test clip"),
+        len(found["edge_clips"]),
+        counted(found["changed_top1"], "changed answer"),
     )
-    if not difference <= PARITY_TOLERANCE:
-        raise SoundxError(
-            f"The exported model strays by {difference:.4f} from the heads it was made of "
-            f"(allowed: {PARITY_TOLERANCE}). It was not saved: the model before it stays."
-        )
     card = model_card(heads, tflite_difference=difference, clips=clip_facts(clip_manifest))
-    classifier = classifier.with_card(card, tflite_difference=difference)
-    return classifier, heads, classifier
+    classifier = candidate_classifier.with_card(card, tflite_difference=difference)
+    return found, classifier, heads, classifier
 
 
 def plot_training_curves(heads: TrainedHeads) -> Any:

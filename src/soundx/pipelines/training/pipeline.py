@@ -3,22 +3,30 @@
 from kedro.pipeline import Node, Pipeline
 
 from soundx.pipelines.training.nodes import (
+    check_export,
+    choose_parity_clips,
     export_heads,
-    hear_parity_clips,
     plot_training_curves,
     train_heads,
 )
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Train the heads and export them as one classifier."""
+    """Train the heads, export them as one classifier, and hold it against them."""
     return Pipeline(
         [
             Node(
-                func=hear_parity_clips,
-                inputs=["waveforms", "clip_manifest", "splits", "embedder", "embeddings"],
-                outputs="parity_clips",
-                name="hear_parity_clips",
+                func=choose_parity_clips,
+                inputs=[
+                    "waveforms",
+                    "clip_manifest",
+                    "splits",
+                    "embedder",
+                    "embeddings",
+                    "params:export",
+                ],
+                outputs=["parity_clips", "calibration_clips"],
+                name="choose_parity_clips",
                 tags="audio",
             ),
             Node(
@@ -43,15 +51,23 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 func=export_heads,
+                inputs=["candidate_heads", "embedder", "calibration_clips", "params:export"],
+                outputs="candidate_classifier",
+                name="export_heads",
+                tags="model",
+            ),
+            Node(
+                func=check_export,
                 inputs=[
+                    "candidate_classifier",
                     "candidate_heads",
                     "embedder",
                     "parity_clips",
                     "clip_manifest",
                     "params:export",
                 ],
-                outputs=["trained_versions", "heads", "classifier"],
-                name="export_heads",
+                outputs=["parity", "trained_versions", "heads", "classifier"],
+                name="check_export",
                 tags="model",
             ),
         ],
