@@ -1,0 +1,100 @@
+"""What was heard so far, on disk, so that a run that was killed goes on where it was.
+
+Of each recording there is a file of window probabilities that grows by whole pieces, and, once it
+is heard to its end, one that says so. A piece that was being written when the process died is cut
+off. They are keyed by recording, its bytes' state and the model: what changes is heard anew.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soundx.audio import Float32
+from soundx.errors import BrokenFileError
+from soundx.listening.windows import PIECE_ROWS
+from soundx.storage.checksum import parse_json, with_checksum
+from soundx.storage.whole import whole_file
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the hearing of a recording ended.
+
+    Attributes:
+        n_samples: Its length in samples at 16 kHz.
+        n_rows: Rows of window probabilities.
+        whole: Probabilities of all of it; empty where it could not be heard.
+        starts_at: When it began by the clock, ISO 8601; empty where that is not known.
+        error: Why it could not be heard; empty where it could.
+    """
+
+    n_samples: int
+    n_rows: int
+    whole: tuple[float, ...]
+    starts_at: str = ""
+    error: str = ""
+
+
+class Kept:
+    """What is kept of one recording.
+
+    Args:
+        folder: Where such files are.
+        key: What stands for the recording and the model.
+        n_labels: Numbers of a row.
+    """
+
+    def __init__(self, folder: Path, key: str, n_labels: int) -> None:
+        self._rows = folder / f"{key}.f32"
+        self._end = folder / f"{key}.json"
+        self._n_labels = n_labels
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; None where it has not, or what says so is broken."""
+        try:
+            fields: dict[str, Any] = parse_json(self._end.read_bytes(), str(self._end))
+            ending = Ending(**{**fields, "whole": tuple(fields["whole"])})
+        except (OSError, BrokenFileError, TypeError, KeyError):
+            return None
+        size = self._rows.stat().st_size if self._rows.exists() else 0
+        return ending if size >= ending.n_rows * self._row_bytes else None
+
+    def resume(self) -> int:
+        """Cut off what is not a whole piece; return how many rows are there."""
+        self._rows.parent.mkdir(parents=True, exist_ok=True)
+        self._end.unlink(missing_ok=True)
+        with self._rows.open("ab") as file:
+            n_rows = file.tell() // (PIECE_ROWS * self._row_bytes) * PIECE_ROWS
+            file.truncate(n_rows * self._row_bytes)
+        return n_rows
+
+    def restart(self) -> None:
+        """Forget what was heard."""
+        self._rows.unlink(missing_ok=True)
+
+    def add(self, rows: Float32) -> None:
+        """Append rows [shape=(n, n_labels)]."""
+        with self._rows.open("ab") as file:
+            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+
+    def end(self, ending: Ending) -> None:
+        """Say that all has been heard."""
+        with whole_file(self._end) as partial:
+            partial.write_text(json.dumps(with_checksum(asdict(ending))))
+
+    def rows(self) -> Float32:
+        """Return the rows, read from disk as they are needed [shape=(n_rows, n_labels)]."""
+        if not self._rows.exists() or self._rows.stat().st_size < self._row_bytes:
+            return np.zeros((0, self._n_labels), np.float32)
+        n_rows = self._rows.stat().st_size // self._row_bytes
+        return np.memmap(self._rows, "<f4", "r", shape=(n_rows, self._n_labels))
+
+    @property
+    def _row_bytes(self) -> int:
+        return 4 * self._n_labels
