@@ -60,7 +60,7 @@ def test_selection_tables_apart_and_as_one():
         "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\t"
         "Label\tCategory\tConfidence\tBegin Path\tFile Offset (s)\n"
     )
-    first = "\tSpectrogram 1\t1\t2.000\t3.000\t0\t8000\tANIMAL_dog\tANIMAL\t1.0000\tsite2/rec.wav\t2.000\n"  # noqa: E501
+    first = "\tSpectrogram 1\t1\t2.000\t3.000\t0.0\t8000.0\tANIMAL_dog\tANIMAL\t1.0000\tsite2/rec.wav\t2.000\n"  # noqa: E501
     apart = write_events("raven", RECORDINGS, EVENTS)
     assert apart["site2/rec.selections.txt"] == header + "1" + first
     assert apart["site2/silence.selections.txt"] == header

@@ -46,8 +46,8 @@ KALEIDOSCOPE_HEADER = (
 BIRDNET_HEADER = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 DCASE_HEADER = ("filename", "onset", "offset", "event_label")
 
-HIGHEST_HZ = SAMPLE_RATE_HZ // 2
-"""Nothing above it is heard: the upper edge of selections."""
+HIGHEST_HZ = SAMPLE_RATE_HZ / 2
+"""Nothing above it is heard: the upper edge of selections. crowsetta takes no whole numbers."""
 
 ByFile = Mapping[str, Sequence[Event]]
 Writer = Callable[[Sequence[Recording], ByFile, bool], dict[str, str]]
@@ -69,9 +69,9 @@ def write_events(
     Args:
         format: One of ``FORMATS``. ``csv`` is our own, one table with all that is known.
             ``audacity`` are label tracks, which are also the headerless lists that sed_eval
-            reads; ``raven`` selection tables; ``kaleidoscope`` one table; ``birdnet`` tables as
-            BirdNET-Analyzer's; ``dcase`` one table as DCASE's baselines, psds_eval and
-            sed_eval read it.
+            reads (told that a tab separates, where labels hold spaces); ``raven`` selection
+            tables; ``kaleidoscope`` one table; ``birdnet`` tables as BirdNET-Analyzer's;
+            ``dcase`` one table as DCASE's baselines, psds_eval and sed_eval read it.
         recordings: All that was listened to, in order; one without events has its file as well.
         events: What was heard in them.
         combined: One file for all recordings, where a format has one for each. Raven's times
@@ -187,7 +187,7 @@ def _raven(recordings: Sequence[Recording], by_file: ByFile, combined: bool) -> 
                 (
                     *(str(len(rows)), "Spectrogram 1", "1"),
                     *(_seconds(before_s + event.onset_s), _seconds(before_s + event.offset_s)),
-                    *("0", str(HIGHEST_HZ), shown_label(event.label)),
+                    *("0.0", f"{HIGHEST_HZ:.1f}", shown_label(event.label)),
                     *(event.category, _probability(event)),
                     *(event.file, _seconds(event.onset_s)),
                 )

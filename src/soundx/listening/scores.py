@@ -12,7 +12,9 @@ Three ways, each with F1, precision and recall, of all events and of each label:
   false positives are the found events that fail the first (psds_eval's ``compute_macro_f_score``)
 
 Macro averages are over the labels that are true somewhere. Where nothing is to be divided by,
-scores are 0, as sed_eval's with ``empty_system_output_handling="zero_score"``.
+scores are 0, as sed_eval's with ``empty_system_output_handling="zero_score"``; by segments it has
+no such choice, and leaves a label that is never found out of its average, as psds_eval does one
+without a true positive.
 
 References: A. Mesaros, T. Heittola, T. Virtanen, "Metrics for polyphonic sound event detection",
 Applied Sciences 6(6), 2016; C. Bilen et al., "A framework for the robust evaluation of sound
