@@ -143,7 +143,8 @@ def cell_edges(n_windows: int, duration_s: float, *, window_s: float, hop_s: flo
     middle = window_s / 2 - hop_s / 2
     edges = middle + hop_s * np.arange(n_windows + 1)
     edges[0], edges[-1] = 0.0, duration_s
-    return np.minimum(edges, duration_s)
+    bounded: np.ndarray = np.minimum(edges, duration_s)
+    return bounded
 
 
 def later(clock: datetime | None, seconds: float) -> datetime | None:
