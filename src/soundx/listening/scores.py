@@ -230,19 +230,19 @@ def count_intersecting(found: Times, truth: Times, dtc: float, gtc: float) -> Co
     """Count by intersection; events without length are left out, as psds_eval does.
 
     True positives are true events, false positives are found ones. A found event that true ones
-    fill, but which fills none of them, is neither.
+    fill, but which fills none of them, is neither. Where true events of one label overlap, which
+    psds_eval refuses, what they share counts for each.
     """
     found, truth = (times[times[:, 1] > times[:, 0]] for times in (found, truth))
     ours, theirs = _overlapping(found, truth)
     shared_s = np.minimum(found[ours, 1], truth[theirs, 1])
     shared_s -= np.maximum(found[ours, 0], truth[theirs, 0])
-    filled = _summed(ours, shared_s / (found[ours, 1] - found[ours, 0]), len(found))
+    lengths, true_lengths = (times[:, 1] - times[:, 0] for times in (found, truth))
+    filled = _summed(ours, shared_s, len(found)) / lengths
     touched = np.bincount(ours, minlength=len(found)) > 0
     counts = touched & (filled >= dtc)
     kept = counts[ours]
-    covered = _summed(
-        theirs[kept], (shared_s / (truth[theirs, 1] - truth[theirs, 0]))[kept], len(truth)
-    )
+    covered = _summed(theirs[kept], shared_s[kept], len(truth)) / true_lengths
     hit = (np.bincount(theirs[kept], minlength=len(truth)) > 0) & (covered >= gtc)
     n_hits = int(hit.sum())
     return np.array([n_hits, int((~counts).sum()), len(truth) - n_hits])
