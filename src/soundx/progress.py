@@ -102,8 +102,13 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[Item], *, description: str, total: int | None = None) -> Iterator[Item]:
-    """Yield items while a progress bar counts them."""
-    with progress_bar() as bar:
+    """Yield items while a progress bar counts them; without one where there is no rich."""
+    try:
+        bar = progress_bar()
+    except ImportError:
+        yield from items
+        return
+    with bar:
         yield from bar.track(items, total=total, description=description)
 
 

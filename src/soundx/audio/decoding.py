@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ __all__ = [
     "decode_start",
     "inspect_clip",
     "standardise",
+    "start_ahead",
 ]
 
 FFMPEG_SUFFIXES = frozenset(DEMUXERS)
@@ -297,11 +299,21 @@ def _this_processor() -> int | None:
 
 
 _idle: list[_Worker] = []
+_ahead: threading.Thread | None = None
+
+
+def start_ahead() -> None:
+    """Start a worker before it is needed, while whoever needs it does something else."""
+    global _ahead  # noqa: PLW0603  one for the process
+    _ahead = threading.Thread(target=lambda: _idle.append(_Worker()), daemon=True)
+    _ahead.start()
 
 
 @contextlib.contextmanager
 def _lend_worker() -> Iterator[_Worker]:
     """Yield a worker that nobody else has until the block ends."""
+    if _ahead is not None:
+        _ahead.join()
     try:
         worker = _idle.pop()
     except IndexError:
