@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import tempfile
+import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.noise import NoiseFrames
 from soundx.modelling.pooling import pool_frames_layer
 from soundx.storage.checksum import digest, with_checksum
 from soundx.storage.folder import Folder
@@ -132,6 +135,33 @@ class EmbeddingsDataset(FolderDataset[EmbedderInfo, EmbeddingStore]):
 
     def _exists(self) -> bool:
         return self._folder.exists("current.json")
+
+
+class NoiseFramesDataset(FolderDataset[NoiseFrames, NoiseFrames | None]):
+    """Frames of noise, learnt as background; none where there are none, or they are broken."""
+
+    _FILE = "noise.npz"
+
+    def load(self) -> NoiseFrames | None:
+        if not self._exists():
+            return None
+        try:
+            content = np.load(io.BytesIO(self._folder.read(self._FILE)), allow_pickle=False)
+            frames = content["frames"].astype(np.float32)
+            return NoiseFrames(str(content["fingerprint"]), frames)
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            logger.warning("%s is not used: %s.", self._folder.shown(self._FILE), error)
+            return None
+
+    def save(self, data: NoiseFrames) -> None:
+        file = io.BytesIO()
+        np.savez(
+            file, fingerprint=np.array(data.fingerprint), frames=data.frames.astype(np.float16)
+        )
+        self._folder.write(self._FILE, file.getvalue())
+
+    def _exists(self) -> bool:
+        return self._folder.exists(self._FILE)
 
 
 class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):

@@ -7,7 +7,7 @@ are never computed again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from soundx.embeddings.store import EmbeddingSet
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions, clip_probabilities
 from soundx.modelling.joint import LABELS, clip_logits
+from soundx.modelling.noise import NoiseFrames
 from soundx.modelling.pooling import pooled_widths
 from soundx.modelling.ridge import (
     CHOOSE_CLIPS,
@@ -28,7 +29,7 @@ from soundx.modelling.ridge import (
     softmax,
 )
 from soundx.modelling.splitting import class_weights
-from soundx.modelling.training import Trained, train_by_head, train_labels
+from soundx.modelling.training import Trained, train_by_head, train_labels, with_noise
 from soundx.modelling.vectors import Vectors, all_vectors
 from soundx.progress import track
 
@@ -74,7 +75,10 @@ class Labelled:
 
 
 def predict_left_out(
-    table: pd.DataFrame, embedded: EmbeddingSet, options: TrainingOptions
+    table: pd.DataFrame,
+    embedded: EmbeddingSet,
+    options: TrainingOptions,
+    noise: NoiseFrames | None = None,
 ) -> tuple[Probabilities, Probabilities]:
     """Predict every clip by a model that did not learn from its fold.
 
@@ -82,18 +86,22 @@ def predict_left_out(
         table: Folds; see ``soundx.modelling.folds``.
         embedded: Frames of the clips.
         options: What is trained.
+        noise: Frames of noise, learnt in every fold as background.
 
     Returns:
         Probabilities of all classes, and what they would be without calibration
-        [shape=(n_clips, n_classes)] each.
+        [shape=(n_clips, n_classes)] each; background is a class where it or noise is learnt.
     """
     known = Labelled.of(table)
+    noise = noise if options.learn_noise and options.head != "seed" else None
+    if noise is not None:
+        known = replace(known, n_classes=len(known.tree.labels) + 1)
     if options.head == "ridge":
-        return _ridge(table, known, embedded, options)
+        return _ridge(table, known, embedded, options, noise)
     calibrated = np.zeros((len(table), known.n_classes))
     for fold in track(np.unique(known.folds), description="Cross-validating"):
         held_out = known.folds == fold
-        trained = train_without(table, known, embedded, options, held_out)
+        trained = train_without(table, known, embedded, options, held_out, noise)
         clips = table.loc[held_out, "clip_id"].tolist()
         calibrated[held_out] = probabilities_by(
             trained,
@@ -106,7 +114,11 @@ def predict_left_out(
 
 
 def _ridge(
-    table: pd.DataFrame, known: Labelled, embedded: EmbeddingSet, options: TrainingOptions
+    table: pd.DataFrame,
+    known: Labelled,
+    embedded: EmbeddingSet,
+    options: TrainingOptions,
+    noise: NoiseFrames | None,
 ) -> tuple[Probabilities, Probabilities]:
     vectors = all_vectors(
         embedded,
@@ -123,13 +135,28 @@ def _ridge(
         place = np.full(len(table), -1)
         place[learnt] = np.arange(len(learnt))
         mine = ~held_out[vectors.owners]
-        ridge = fit_ridge(
+        own = Vectors(
+            np.arange(len(learnt)),
             vectors.whole[learnt],
+            place[vectors.owners[mine]],
+            vectors.windows[mine],
+        )
+        own, targets, groups = with_noise(
+            own,
             known.targets[learnt],
             known.groups[learnt],
+            noise,
+            embedded.info.parts,
+            options,
+            known.n_classes,
+        )
+        ridge = fit_ridge(
+            own.whole,
+            targets,
+            groups,
             known.n_classes,
             widths,
-            windows=(vectors.windows[mine], place[vectors.owners[mine]]),
+            windows=(own.windows, own.owners),
             window_weight=options.window_weight,
         )
         logits = ridge.logits(vectors.whole[held_out])
@@ -144,6 +171,7 @@ def train_without(
     embedded: EmbeddingSet,
     options: TrainingOptions,
     held_out: npt.NDArray[np.bool_],
+    noise: NoiseFrames | None = None,
 ) -> Trained:
     """Train what ``training.head`` names on all clips but those held out.
 
@@ -153,6 +181,7 @@ def train_without(
         embedded: Frames of the clips.
         options: What is trained. ``dense`` and ``seed`` stop by some of the recordings.
         held_out: Which clips nothing is learnt from [shape=(n_clips,)].
+        noise: Frames of noise, learnt as the last class.
     """
     rng = np.random.default_rng(options.seed)
     groups = rng.permutation(np.unique(known.groups[~held_out]))
@@ -162,7 +191,7 @@ def train_without(
     clips["split"] = np.where(held_out, "test", np.where(stopping, "validation", "train"))
     if options.head != "seed":
         learnt = clips[~held_out].assign(weight=np.float32(1.0))
-        return train_labels(learnt, embedded, known.n_classes, options)
+        return train_labels(learnt, embedded, known.n_classes, options, noise)
     tables = {}
     for head, classes in known.tree.heads.items():
         numbers = clips["label"].map(

@@ -38,6 +38,8 @@ class TrainingOptions(Options):
         windows_per_clip: Stretches of one to five frames drawn from each clip and learnt beside
             it, so that short sounds are known too; not of ``seed``.
         window_weight: Weight of such a stretch, where a clip's is 1.
+        learn_noise: Whether silence and synthesised noise are learnt as background, so that what
+            is none of the labels is not taken for one; not of ``seed``.
         refit: ``all``: what is shipped learns from test clips too, and is judged by
             cross-validation alone; ``off``: it does not.
         hidden_units: Of ``dense`` and ``seed``, as all that follow: width of each hidden layer.
@@ -53,6 +55,7 @@ class TrainingOptions(Options):
     head: Literal["ridge", "dense", "seed"] = "ridge"
     windows_per_clip: int = Field(2, ge=0, le=100)
     window_weight: float = Field(0.25, gt=0, le=1)
+    learn_noise: bool = True
     refit: Literal["off", "all"] = "off"
     hidden_units: tuple[Annotated[int, Field(gt=0, le=65_536)], ...] = (512,)
     dropout: float = Field(0.3, ge=0, lt=1)

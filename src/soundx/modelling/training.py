@@ -18,6 +18,7 @@ from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import Frames, History, TrainingOptions, train_head
 from soundx.modelling.joint import LABELS, TrainedHeads
+from soundx.modelling.noise import NoiseFrames, are_silent
 from soundx.modelling.pooling import pool_frames_layer, pooled_widths
 from soundx.modelling.rejection import with_background
 from soundx.modelling.ridge import (
@@ -30,7 +31,7 @@ from soundx.modelling.ridge import (
     fit_ridge_in_blocks,
 )
 from soundx.modelling.stored_frames import stored_frames
-from soundx.modelling.vectors import all_vectors, vector_blocks
+from soundx.modelling.vectors import Vectors, all_vectors, vector_blocks
 from soundx.progress import counted, progress_bar, track
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class Trained:
 
 
 def train_labels(
-    clips: pd.DataFrame, embedded: EmbeddingSet, n_classes: int, options: TrainingOptions
+    clips: pd.DataFrame,
+    embedded: EmbeddingSet,
+    n_classes: int,
+    options: TrainingOptions,
+    noise: NoiseFrames | None = None,
 ) -> Trained:
     """Train one model over all labels on pooled frames: ``ridge`` or ``dense``.
 
@@ -75,10 +80,11 @@ def train_labels(
         embedded: Their frames.
         n_classes: Number of classes.
         options: How.
+        noise: Frames of noise, learnt as the last class.
     """
     if options.head == "dense":
-        return _train_dense(clips, embedded, n_classes, options)
-    ridge = _fit(clips, embedded, n_classes, options)
+        return _train_dense(clips, embedded, n_classes, options, noise)
+    ridge = _fit(clips, embedded, n_classes, options, noise)
     logger.info(
         "Ridge: penalty %.2g, temperature %.1f; log loss of recordings left out %.3f.",
         ridge.choice.penalty,
@@ -87,20 +93,64 @@ def train_labels(
     )
     model = ridge_model(ridge, embedded.info.parts)
     assert ridge.left_out is not None
-    left_out = (ridge.left_out.clips, ridge.left_out.probabilities())
+    ours = ridge.left_out.clips < len(clips)  # what follows is noise
+    left_out = (ridge.left_out.clips[ours], ridge.left_out.probabilities()[ours])
     return Trained({LABELS: model}, {}, asdict(ridge.choice), left_out)
 
 
+def with_noise(
+    vectors: Vectors,
+    targets: Indices,
+    groups: npt.NDArray[Any],
+    noise: NoiseFrames | None,
+    parts: Sequence[Part],
+    options: TrainingOptions,
+    n_classes: int,
+) -> tuple[Vectors, Indices, npt.NDArray[Any]]:
+    """Return vectors, classes and groups of clips with those of noise after them."""
+    if noise is None:
+        return vectors, targets, groups
+    whole, windows, owners = noise.vectors(
+        tuple(parts), windows_per_clip=options.windows_per_clip, seed=options.seed
+    )
+    n = len(vectors.whole)
+    silent = are_silent(vectors.windows, whole[0])
+    # no two noise clips are of one recording, and none is of a recording of the clips
+    own = np.arange(len(whole)) + (groups.max(initial=0) + 1)
+    return (
+        Vectors(
+            np.arange(n + len(whole)),
+            np.concatenate([vectors.whole, whole]),
+            np.concatenate([np.where(silent, n, vectors.owners), owners + n]),
+            np.concatenate([vectors.windows, windows]),
+        ),
+        np.concatenate([targets, np.full(len(whole), n_classes - 1)]),
+        np.concatenate([groups, own]),
+    )
+
+
 def _fit(
-    clips: pd.DataFrame, embedded: EmbeddingSet, n_classes: int, options: TrainingOptions
+    clips: pd.DataFrame,
+    embedded: EmbeddingSet,
+    n_classes: int,
+    options: TrainingOptions,
+    noise: NoiseFrames | None = None,
 ) -> Ridge:
     ids = clips["clip_id"].tolist()
     targets = clips["target"].to_numpy(np.int64)
-    groups = clips["group"].to_numpy()
+    groups = np.unique(clips["group"], return_inverse=True)[1]
     widths = pooled_widths(embedded.info.parts)
     settings = {"windows_per_clip": options.windows_per_clip, "seed": options.seed}
     if len(clips) <= VECTORS_IN_MEMORY:
-        vectors = all_vectors(embedded, ids, **settings)
+        vectors, targets, groups = with_noise(
+            all_vectors(embedded, ids, **settings),
+            targets,
+            groups,
+            noise,
+            embedded.info.parts,
+            options,
+            n_classes,
+        )
         return fit_ridge(
             vectors.whole,
             targets,
@@ -119,11 +169,24 @@ def _fit(
     length = float(np.einsum("ij,ij->", standardised, standardised) / len(standardised))
 
     def blocks() -> Iterator[tuple[Float32, Indices, Float32]]:
+        if noise is not None:
+            whole, windows, _ = noise.vectors(embedded.info.parts, **settings)
+            yield (
+                np.concatenate([whole, windows]),
+                np.full(len(whole) + len(windows), n_classes - 1),
+                np.repeat(
+                    np.array([1.0, options.window_weight], np.float32), [len(whole), len(windows)]
+                ),
+            )
         read = vector_blocks(embedded, ids, **settings)
         for block in track(read, description="Training labels"):
+            of_windows = targets[block.owners]
+            if noise is not None:
+                silent = are_silent(block.windows, whole[0])
+                of_windows = np.where(silent, n_classes - 1, of_windows)
             yield (
                 np.concatenate([block.whole, block.windows]),
-                targets[np.concatenate([block.clips, block.owners])],
+                np.concatenate([targets[block.clips], of_windows]),
                 np.repeat(
                     np.array([1.0, options.window_weight], np.float32),
                     [len(block.clips), len(block.owners)],
@@ -157,7 +220,11 @@ def ridge_model(ridge: Ridge, parts: Sequence[Part]) -> keras.Sequential:
 
 
 def _train_dense(
-    clips: pd.DataFrame, embedded: EmbeddingSet, n_classes: int, options: TrainingOptions
+    clips: pd.DataFrame,
+    embedded: EmbeddingSet,
+    n_classes: int,
+    options: TrainingOptions,
+    noise: NoiseFrames | None = None,
 ) -> Trained:
     """Train two dense layers on pooled vectors, stopped by validation."""
     import keras
@@ -175,6 +242,12 @@ def _train_dense(
             standardise = Standardiser.of(iter([found.whole]), pooled_widths(parts))
         targets = mine["target"].to_numpy(np.int64)
         weights = mine["weight"].to_numpy(np.float32)
+        if side == "train" and noise is not None:
+            found, targets, _ = with_noise(
+                found, targets, np.zeros(len(mine), np.int64), noise, parts, options, n_classes
+            )
+            typical = weights.mean(dtype=np.float64) if len(weights) else 1.0
+            weights = np.append(weights, np.full(len(targets) - len(weights), typical, np.float32))
         vectors = standardise(np.concatenate([found.whole, found.windows]))
         sides[side] = Frames(
             # of unit size each: what descent is used to

@@ -31,6 +31,7 @@ from soundx.modelling.cross_validation import (
 )
 from soundx.modelling.folds import CrossValidationOptions, assign_folds
 from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.noise import NoiseFrames, noise_of
 from soundx.modelling.pooling import pooled_widths
 from soundx.modelling.rejection import RejectionOptions, answers, choose_thresholds
 from soundx.modelling.ridge import Standardiser
@@ -54,14 +55,19 @@ def deal_folds(
 
 
 def predict_out_of_fold(
-    folds: pd.DataFrame, embeddings: EmbeddingStore, training: TrainingOptions
+    folds: pd.DataFrame,
+    embeddings: EmbeddingStore,
+    training: TrainingOptions,
+    noise_frames: NoiseFrames | None = None,
 ) -> pd.DataFrame:
     """Predict every clip by a model that did not learn from its fold.
 
     Returns:
         One row a clip, the columns of ``OUT_OF_FOLD_COLUMNS`` and ``probabilities``.
     """
-    probabilities, raw = predict_left_out(folds, embeddings.current, training)
+    embedded = embeddings.current
+    noise = noise_of(embedded.info, noise_frames)
+    probabilities, raw = predict_left_out(folds, embedded, training, noise)
     known = Labelled.of(folds)
     n_labels = len(known.tree.labels)
     names = np.array(known.tree.labels, dtype=object)
@@ -73,7 +79,9 @@ def predict_out_of_fold(
         probability=labels[rows, guess],
         certainty=probabilities[rows, np.minimum(known.targets, probabilities.shape[1] - 1)],
         background_probability=(
-            probabilities[:, n_labels] if known.n_classes > n_labels else np.zeros(len(folds))
+            probabilities[:, n_labels]
+            if probabilities.shape[1] > n_labels
+            else np.zeros(len(folds))
         ),
         uncalibrated=raw[:, :n_labels].max(axis=1),
     )

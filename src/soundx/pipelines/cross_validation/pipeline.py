@@ -24,7 +24,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 func=predict_out_of_fold,
-                inputs=["folds", "embeddings", "params:training"],
+                inputs=["folds", "embeddings", "params:training", "noise_frames"],
                 outputs="out_of_fold_predictions",
                 name="predict_out_of_fold",
                 tags="model",

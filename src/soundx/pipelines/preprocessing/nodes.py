@@ -18,6 +18,7 @@ from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore, Shard
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
+from soundx.modelling.noise import NoiseFrames, noise_clips
 from soundx.modelling.pooling import pooled_widths
 from soundx.modelling.provenance import manifest_digest
 from soundx.modelling.ridge import Standardiser
@@ -73,6 +74,21 @@ def embed_clips(
 
 def _layered(embedder: Embedder, embedding: EmbeddingOptions) -> Embedder:
     return embedder.with_layers(embedding.layers) if isinstance(embedder, Layered) else embedder
+
+
+def embed_noise(
+    embedder: Embedder,
+    embedding_report: dict[str, Any],
+    noise_cache: NoiseFrames | None,
+    embedding: EmbeddingOptions,
+) -> NoiseFrames:
+    """Embed the noise that is learnt as background, unless this embedder has done so before."""
+    if noise_cache is not None and noise_cache.fingerprint == embedding_report["fingerprint"]:
+        return noise_cache
+    embedder = _layered(embedder, embedding)
+    frames = np.stack(embedder.embed(noise_clips()))
+    # as exact as stored clips are
+    return NoiseFrames(embedder.fingerprint, frames.astype(np.float16).astype(np.float32))
 
 
 def compact_embeddings(

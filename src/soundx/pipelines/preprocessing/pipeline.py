@@ -8,6 +8,7 @@ from soundx.pipelines.preprocessing.nodes import (
     compact_embeddings,
     decode_clips,
     embed_clips,
+    embed_noise,
     map_embeddings,
     split_clips,
 )
@@ -44,6 +45,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["embedding_shards", "embedding_report"],
                 name="embed_clips",
+                tags="audio",
+            ),
+            Node(
+                func=embed_noise,
+                inputs=["embedder", "embedding_report", "noise_cache", "params:embedding"],
+                outputs="noise_frames",
+                name="embed_noise",
                 tags="audio",
             ),
             Node(

@@ -23,6 +23,7 @@ from soundx.figures.curves import draw_training_curves
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.joint import TrainedHeads
+from soundx.modelling.noise import NoiseFrames, noise_of
 from soundx.modelling.provenance import manifest_digest, short_hashes
 from soundx.modelling.rejection import RejectionOptions, choose_thresholds
 from soundx.modelling.training import (
@@ -106,6 +107,7 @@ def train_heads(
     embeddings: EmbeddingStore,
     training: TrainingOptions,
     rejection: RejectionOptions,
+    noise_frames: NoiseFrames | None = None,
     parity_clips: list[ParityClip] | None = None,
 ) -> TrainedHeads:
     """Train what ``training.head`` names, and choose below which probability it is ``unknown``.
@@ -126,9 +128,10 @@ def train_heads(
         # each head has classes of its own, and background is none of them
         trained = train_by_head({**model_input, GENERAL: labelled}, embedded, tree, training)
     else:
-        background = bool((learnt["label"] == BACKGROUND).any())
+        noise = noise_of(embedded.info, noise_frames) if training.learn_noise else None
+        background = noise is not None or bool((learnt["label"] == BACKGROUND).any())
         clips = learnt.assign(target=targets)
-        trained = train_labels(clips, embedded, len(number) + background, training)
+        trained = train_labels(clips, embedded, len(number) + background, training, noise)
     heads = TrainedHeads(
         tree=tree,
         models=trained.models,

@@ -36,6 +36,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "embeddings",
                     "params:training",
                     "params:rejection",
+                    "noise_frames",
                     "parity_clips",
                 ],
                 outputs="candidate_heads",
