@@ -34,7 +34,10 @@ ENTRANCES = ("cli", "settings", "pipeline_registry", "__main__")
 # more than their place in the order says
 ONLY = {
     "progress": {"errors", "parallel", "labels", "options", "storage"},
-    "listening": {"errors", "labels", "progress", "audio", "classifier.bundle"},
+    "listening": {
+        *("errors", "labels", "parallel", "progress", "audio", "classifier.bundle"),
+        *("storage.checksum", "storage.whole"),
+    },
 }
 
 KEDRO = ("kedro", "kedro_datasets", "kedro_mlflow", "kedro_viz")

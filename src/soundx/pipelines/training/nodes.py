@@ -14,7 +14,7 @@ from soundx.classifier.bundle import JOINT_MODEL, Classifier
 from soundx.classifier.card import clip_facts, model_card
 from soundx.classifier.options import ExportOptions, window_frames
 from soundx.classifier.parity import ParityClip, check_parity
-from soundx.clips.waveforms import ClipWaveforms
+from soundx.clips.waveforms import ClipFile, ClipWaveforms
 from soundx.embedders import Embedder
 from soundx.embedders.base import check_embedder, exportable, with_layers_of
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
@@ -84,7 +84,8 @@ def choose_parity_clips(
     for clip in [*test[:1], *calibration[:1]]:
         clip.load()
     for clip in [*test, *calibration]:
-        if not waveforms[clip.name].path.exists():
+        file = waveforms[clip.name]
+        if isinstance(file, ClipFile) and not file.path.exists():
             raise _gone(clip.name, "it is not there any more")
     return test, calibration
 
