@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup run test test-all test-browser test-package crash fuzz train eval predict sync publish \
-  releases rollback s3 bench bench-s3 bench-heads bench-listen soak viz viz-build app notebook docs docs-serve package lint format \
+  releases rollback s3 bench bench-s3 bench-heads bench-listen bench-events soak viz viz-build app notebook docs docs-serve package lint format \
   hooks lock clean
 
 help:  ## list the targets
@@ -82,8 +82,11 @@ bench: $(STAMP)  ## time the embedding; SOUNDX_YAMNET=DIR (ARGS=... for cases an
 bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
 	$(BIN)/python benchmarks/s3_sync.py
 
-bench-listen: $(STAMP)  ## time listening, and find planted events: ARGS="speed DATA_ROOT" or "events DATA_ROOT"
-	$(BIN)/python benchmarks/listening.py $(ARGS)
+bench-listen: $(STAMP)  ## time listening with a trained project: ARGS=data; SOUNDX_YAMNET=DIR
+	$(BIN)/python benchmarks/listening.py $(or $(ARGS),data)
+
+bench-events: $(STAMP)  ## find planted events with a trained project: ARGS=data
+	$(BIN)/python benchmarks/events.py $(or $(ARGS),data)
 
 bench-heads: $(STAMP)  ## ridge, dense and seed, cross-validated; SOUNDX_YAMNET=DIR (ARGS="NAME=CLIPS ...")
 	$(BIN)/python benchmarks/heads.py $(ARGS)
