@@ -70,7 +70,8 @@ def plant(
     bed: Float32, clips: list[tuple[str, Path]], snr_db: float, name: str, rng: np.random.Generator
 ) -> tuple[Float32, list[Event]]:
     """Return a bed with clips in it, and where they are."""
-    mixed, events = bed.copy(), []
+    mixed = bed.copy()
+    events: list[Event] = []
     at_s = rng.uniform(3.0, 8.0)
     while True:
         label, path = clips[rng.integers(len(clips))]
