@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+import soundfile
 
 from soundx.running import DEFAULT
 from soundx.storage.checksum import CHECKSUM
@@ -38,7 +40,7 @@ bucket_clips:
 """
 GLOBALS = "embedder: logmel\ndata_root: data\n"
 
-PIPELINES = (*DEFAULT, "publishing")
+PIPELINES = (*DEFAULT, "publishing", "listening")
 """The pipelines, each on what those before it left."""
 
 _NEVER_THE_SAME = {"last_run.json", "embedding_report.json"}  # times and speeds
@@ -57,6 +59,11 @@ def make_project(folder: Path) -> Path:
         (folder / "conf" / shared).symlink_to(ROOT / "conf" / shared)
     (folder / "conf/crash/catalog.yml").write_text(CATALOG)
     (folder / "conf/crash/globals.yml").write_text(GLOBALS)
+    rng = np.random.default_rng(7)
+    (folder / "recordings").mkdir()
+    for number, seconds in enumerate((20, 400, 700)):
+        noise = 0.1 * rng.standard_normal(seconds * 16_000)
+        soundfile.write(folder / "recordings" / f"{number}.flac", noise, 16_000)
     return folder
 
 
@@ -118,6 +125,7 @@ class Runs:
         """
         self._log.unlink(missing_ok=True)
         params |= {"data_root": str(data_root), "releases": str(data_root / "releases")}
+        params |= {"recordings": str(self.project / "recordings")}
         asked = {"pipelines": [pipeline], "params": params, "log": str(self._log)}
         if largest_file is not None:
             asked["largest_file"] = largest_file

@@ -184,7 +184,7 @@ def export_classifier(
         model = ServedModel(embedder, heads, window_frames=n_frames, head=head)
         content = _convert(model, options.precision, calibration)
         if head is None:
-            files[bundle.JOINT_MODEL] = tflite_file.finished(content, tree, heads.version)
+            files[bundle.JOINT_MODEL] = tflite_file.finished(content, tree)
         else:
             files[head_files[head]] = content
             classes = json.dumps({"classes": list(tree.heads[head])}, ensure_ascii=False)

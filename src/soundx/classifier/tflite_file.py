@@ -43,13 +43,12 @@ _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if n
 _WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
-def finished(content: bytes, tree: LabelTree, version: str) -> bytes:
+def finished(content: bytes, tree: LabelTree) -> bytes:
     """Return a converted model as it is shipped.
 
     Args:
         content: What the converter made of ``ServedModel``.
         tree: Its labels and categories, in the order of its outputs.
-        version: The model's version, for people.
     """
     model = _parsed(content)
     graph = model.subgraphs[0]
@@ -75,7 +74,7 @@ def finished(content: bytes, tree: LabelTree, version: str) -> bytes:
     for index, shape in _shapes(_packed(model)).items():
         if index < len(graph.tensors) and graph.tensors[index].shapeSignature is not None:
             graph.tensors[index].shape = shape  # others are the interpreter's own
-    metadata = np.frombuffer(_metadata(f"soundx {version}"), np.uint8)
+    metadata = np.frombuffer(_metadata("soundx"), np.uint8)
     model.buffers.append(schema.BufferT(data=metadata))
     model.metadata = [m for m in model.metadata or [] if m.name != b"TFLITE_METADATA"]
     model.metadata.append(schema.MetadataT(b"TFLITE_METADATA", len(model.buffers) - 1))
