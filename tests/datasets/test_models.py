@@ -64,8 +64,8 @@ def test_every_model_is_kept_and_gets_its_evaluation(tmp_path):
 
 def test_a_model_is_kept_before_it_becomes_the_newest():
     # Kedro saves in this order: killed between, the newest is the one before, and whole
-    node = next(node for node in create_pipeline().nodes if node.short_name == "export_heads")
-    assert node.outputs == ["trained_versions", "heads", "classifier"]
+    node = next(node for node in create_pipeline().nodes if node.short_name == "check_export")
+    assert node.outputs == ["parity", "trained_versions", "heads", "classifier"]
 
 
 def test_a_card_is_of_a_classifier_that_is_there(tmp_path):
