@@ -12,8 +12,8 @@ export DO_NOT_TRACK := 1
 # Material's advertisement for its successor
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help setup run test test-all test-browser test-package crash fuzz train eval sync publish releases \
-  rollback s3 bench bench-s3 bench-heads soak viz viz-build app notebook docs docs-serve package lint format \
+.PHONY: help setup run test test-all test-browser test-package crash fuzz train eval predict sync publish \
+  releases rollback s3 bench bench-s3 bench-heads bench-listen bench-events soak viz viz-build app notebook docs docs-serve package lint format \
   hooks lock clean
 
 help:  ## list the targets
@@ -58,6 +58,9 @@ train: $(STAMP)  ## train on what was preprocessed (ENV=demo for the demo)
 eval: $(STAMP)  ## evaluate the newest model
 	$(BIN)/kedro run $(ENV_OPTION) --pipelines=evaluation
 
+predict: $(STAMP)  ## what is in recordings: make predict INPUT=nights/ (ENV=demo for the demo's model)
+	$(BIN)/soundx predict $(INPUT) $(if $(ENV),--model data/$(ENV)) $(ARGS)
+
 sync: $(STAMP)  ## bring data/01_raw up to date with the bucket
 	$(BIN)/kedro run --env=s3 --pipelines=ingestion
 
@@ -78,6 +81,12 @@ bench: $(STAMP)  ## time the embedding; SOUNDX_YAMNET=DIR (ARGS=... for cases an
 
 bench-s3: $(STAMP)  ## time the sync beside aws s3 sync
 	$(BIN)/python benchmarks/s3_sync.py
+
+bench-listen: $(STAMP)  ## time listening with a trained project: ARGS=data; SOUNDX_YAMNET=DIR
+	$(BIN)/python benchmarks/listening.py $(or $(ARGS),data)
+
+bench-events: $(STAMP)  ## find planted events with a trained project: ARGS=data
+	$(BIN)/python benchmarks/events.py $(or $(ARGS),data)
 
 bench-heads: $(STAMP)  ## ridge, dense and seed, cross-validated; SOUNDX_YAMNET=DIR (ARGS="NAME=CLIPS ...")
 	$(BIN)/python benchmarks/heads.py $(ARGS)

@@ -18,6 +18,7 @@ import os
 import random
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -83,7 +84,6 @@ def soak_runs(n_runs: int, clips_per_label: int) -> int:
     from kedro.framework.startup import bootstrap_project
 
     seen: dict[int, tuple[float, int]] = {}
-    early = min(10, max(1, n_runs // 2))
     with tempfile.TemporaryDirectory(prefix="soundx-soak-") as folder:
         project = make_project(Path(folder), clips_per_label)
         os.chdir(project)
@@ -102,7 +102,13 @@ def soak_runs(n_runs: int, clips_per_label: int) -> int:
                 flush=True,
             )
         os.chdir(ROOT)
-    return judge(f"run {early} and run {n_runs}", seen[early], seen[n_runs])
+    middle, last = n_runs // 3, 2 * n_runs // 3  # the first third is for warming up
+    thirds = [[seen[n] for n in range(a + 1, b + 1)] for a, b in ((middle, last), (last, n_runs))]
+    typical = [
+        (statistics.median(m for m, _ in third), max(files for _, files in third))
+        for third in thirds
+    ]
+    return judge("middle third and last third", *typical)
 
 
 class Session:

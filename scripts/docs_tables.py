@@ -25,6 +25,7 @@ PIPELINES = (
     "training",
     "evaluation",
     "publishing",
+    "listening",
 )
 sys.path.insert(0, str(ROOT / "src"))  # this tree's, whatever is installed
 

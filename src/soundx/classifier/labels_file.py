@@ -19,7 +19,7 @@ LABELS = "labels.json"
 
 ENDS_AT = 0.6
 """An event goes on while its probability is above this share of what it began at."""
-SHORTEST_EVENT_S = 0.4
+SHORTEST_EVENT_S = 0.9
 LONGEST_GAP_S = 1.0
 
 _NEVER = 1.0  # a threshold above it belongs to a label that is never answered

@@ -22,6 +22,8 @@ COLOURS = {"blue": -1.0, "white": 0.0, "pink": 1.0, "brown": 2.0}
 LEVELS_DBFS = (-80, -65, -55, -45, -37, -30, -23, -16, -10)
 SECONDS = 5.0
 MAX_STRETCH_FRAMES = 5
+STRETCHES = 8
+"""Drawn from each noise clip: a listener hears noise in short windows, hour after hour."""
 
 _LOWEST_HZ = 20.0
 _ALIKE = 0.02  # stored frames are rounded to 16 bits
@@ -41,21 +43,20 @@ class NoiseFrames:
     frames: Float32
 
     def vectors(
-        self, parts: tuple[Part, ...], *, windows_per_clip: int, seed: int
+        self, parts: tuple[Part, ...], *, seed: int
     ) -> tuple[Float32, Float32, npt.NDArray[np.int64]]:
         """Return pooled vectors of whole clips, of drawn stretches, and whose those are.
 
         Args:
             parts: What a frame is made of.
-            windows_per_clip: Stretches drawn from each.
-            seed: Draws them.
+            seed: Draws the stretches.
         """
         n_clips, n_frames, dim = self.frames.shape
         whole = pool_frames(self.frames.reshape(-1, dim), np.full(n_clips, n_frames), parts)
         rng = np.random.default_rng(seed)
         rows, lengths, owners = [np.empty(0, np.int64)], [], []
         for clip in range(n_clips):
-            for _ in range(windows_per_clip):
+            for _ in range(STRETCHES):
                 length = int(rng.integers(1, min(MAX_STRETCH_FRAMES, n_frames) + 1))
                 first = clip * n_frames + int(rng.integers(0, n_frames - length + 1))
                 rows.append(np.arange(first, first + length))

@@ -110,9 +110,7 @@ def with_noise(
     """Return vectors, classes and groups of clips with those of noise after them."""
     if noise is None:
         return vectors, targets, groups
-    whole, windows, owners = noise.vectors(
-        tuple(parts), windows_per_clip=options.windows_per_clip, seed=options.seed
-    )
+    whole, windows, owners = noise.vectors(tuple(parts), seed=options.seed)
     n = len(vectors.whole)
     silent = are_silent(vectors.windows, whole[0])
     # no two noise clips are of one recording, and none is of a recording of the clips
@@ -170,7 +168,7 @@ def _fit(
 
     def blocks() -> Iterator[tuple[Float32, Indices, Float32]]:
         if noise is not None:
-            whole, windows, _ = noise.vectors(embedded.info.parts, **settings)
+            whole, windows, _ = noise.vectors(embedded.info.parts, seed=options.seed)
             yield (
                 np.concatenate([whole, windows]),
                 np.full(len(whole) + len(windows), n_classes - 1),

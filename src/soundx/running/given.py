@@ -44,6 +44,7 @@ class Settings(BaseModel):
     Attributes:
         data_root: Where everything is kept.
         source: Where the clips are, empty for nowhere.
+        recordings: What is listened to, empty for nothing.
         releases: Where classifiers are published.
         embedder: Its name.
         yamnet: Where its weights are.
@@ -54,13 +55,14 @@ class Settings(BaseModel):
 
     data_root: str = Field(min_length=1)
     source: str | None = ""
+    recordings: str | None = ""
     releases: str = Field("releases", min_length=1)
     embedder: str = Field("yamnet", min_length=1)
     yamnet: str | None = ""
     level_dbfs: Annotated[float, Field(ge=-100, le=0)] | None = None
 
 
-_PLACES = ("data_root", "source", "releases", "yamnet")
+_PLACES = ("data_root", "source", "recordings", "releases", "yamnet")
 
 
 def check_given(loader: AbstractConfigLoader, project: Path) -> None:
@@ -297,7 +299,7 @@ def _check_embedder(name: str) -> None:
 
 
 def _check_places(settings: Settings, project: Path) -> None:
-    for name in ("data_root", "source", "releases"):
+    for name in ("data_root", "source", "recordings", "releases"):
         value = place(getattr(settings, name))
         if value and re.match(r"\w{2,}:(?!//)", value):
             raise SoundxError(

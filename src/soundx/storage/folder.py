@@ -231,6 +231,7 @@ def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     tag = uuid.uuid4().hex[:12]
     new, old = (folder.with_name(f".{folder.name}-{which}-{tag}") for which in ("new", "old"))
     try:
+        new.mkdir()
         for name, content in files.items():
             _check_inside(name, folder)
             path = new / name

@@ -1,0 +1,86 @@
+"""Recordings to listen to, what was heard of them so far, and events as files of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
+
+from soundx.datasets.folder import FolderDataset
+from soundx.datasets.previews import preview_table
+from soundx.errors import Setting, SoundxError
+from soundx.listening.recordings import Source, find_recordings
+from soundx.storage.folder import user_cache
+
+_SHOWN = 100
+
+
+class RecordingsDataset(AbstractDataset[Any, list[Source]]):
+    """The recordings that a path, folder, pattern or URL stands for, each read when it is heard.
+
+    Args:
+        path: The path, or None.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(self, *, path: str | None = None, metadata: dict[str, Any] | None = None) -> None:
+        self._path = path
+        self.metadata = metadata
+
+    def load(self) -> list[Source]:
+        if not self._path:
+            raise SoundxError("No recording is named.", remedy=Setting("recordings", "PATH"))
+        return find_recordings([self._path])
+
+    def save(self, data: Any) -> None:
+        raise SoundxError("Recordings are never written to.")
+
+    def preview(self) -> TablePreview:
+        """Show Kedro-Viz the first of them."""
+        files = [source.file for source in self.load()[:_SHOWN]] if self._path else []
+        return preview_table(pd.DataFrame({"file": files}))
+
+    def _exists(self) -> bool:
+        return bool(self._path)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"path": self._path}
+
+
+class HeardDataset(FolderDataset[Any, Path]):
+    """The folder of what was heard so far, on this machine: rows are appended as they are heard.
+
+    Where the data root is in a bucket it is in the user's cache.
+    """
+
+    def load(self) -> Path:
+        return Path(self._folder.root) if self._folder.is_local else user_cache() / "heard"
+
+    def save(self, data: Any) -> None:
+        raise SoundxError("What was heard is written as it is heard.")
+
+    def _exists(self) -> bool:
+        return True
+
+
+class TextFilesDataset(FolderDataset[Mapping[str, str], dict[str, str]]):
+    """Text files by relative name; saving makes the folder hold exactly these."""
+
+    def load(self) -> dict[str, str]:
+        return {name: content.decode() for name, content in self._folder.read_files().items()}
+
+    def save(self, data: Mapping[str, str]) -> None:
+        self._folder.replace_files({name: text.encode() for name, text in data.items()})
+
+    def preview(self) -> TablePreview:
+        """Show Kedro-Viz which files there are."""
+        files = self._folder.read_files() if self._exists() else {}
+        rows = [{"file": name, "bytes": len(content)} for name, content in sorted(files.items())]
+        return preview_table(pd.DataFrame(rows[:_SHOWN], columns=["file", "bytes"]))
+
+    def _exists(self) -> bool:
+        return self._folder.exists()

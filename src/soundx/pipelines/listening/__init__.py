@@ -1,0 +1,5 @@
+"""The ``listening`` pipeline."""
+
+from soundx.pipelines.listening.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

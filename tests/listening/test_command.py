@@ -1,0 +1,258 @@
+"""``soundx`` on the command line, on real files, in processes that may be killed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from soundx.listening import kept
+from soundx.listening.command import main
+from soundx.listening.listen import Listener, event_rules
+from soundx.listening.microphone import Microphone, watch
+from soundx.listening.recordings import find_recordings
+
+from .conftest import planted
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def predict(model, tmp_path, capsys):
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main(["predict", *map(str, arguments), "--model", str(model)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_row_a_file_events_and_the_reason_for_what_is_broken(predict, recordings, tmp_path):
+    out = tmp_path / "out"
+    code, said, told = predict(recordings, "--output", out)
+    assert code == 1
+    rows = {Path(row["file"]).name: row for row in table(out / "predictions.csv")}
+    assert set(rows) == {"20240501_213000.wav", "other.flac", "broken.mp3"}
+    assert "web page" in rows["broken.mp3"]["error"]
+    assert rows["other.flac"]["duration_s"] == "20.0"
+    assert rows["20240501_213000.wav"]["starts_at"] == "2024-05-01T21:30:00"
+    events = table(out / "events.csv")
+    assert len(events) == sum(int(row["n_events"]) for row in rows.values()) > 0
+    assert all(float(event["onset_s"]) < float(event["offset_s"]) for event in events)
+    assert "1 could not be heard" in told
+    assert said.count("\n") == 3
+
+
+def test_what_is_whole_ends_well_and_a_second_run_hears_nothing_again(
+    predict, recordings, tmp_path, monkeypatch
+):
+    (recordings / "broken.mp3").unlink()
+    out = tmp_path / "out"
+    assert predict(recordings, "--output", out)[0] == 0
+    before = (out / "events.csv").read_bytes()
+    monkeypatch.setattr("soundx.listening.listen.decode_blocks", None)
+    assert predict(recordings, "--output", out)[0] == 0
+    assert (out / "events.csv").read_bytes() == before
+
+
+def test_other_thresholds_need_no_second_hearing(predict, recordings, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    predict(recordings / "other.flac", "--output", out)
+    monkeypatch.setattr("soundx.listening.listen.decode_blocks", None)
+    assert predict(recordings / "other.flac", "--output", out, "--threshold", 0.999)[0] == 0
+    assert table(out / "events.csv") == []
+
+
+def test_a_file_that_changed_is_heard_again(predict, tmp_path):
+    path, out = tmp_path / "a.wav", tmp_path / "out"
+    soundfile.write(path, planted(5), 16_000)
+    predict(path, "--output", out)
+    soundfile.write(path, planted(9), 16_000)
+    predict(path, "--output", out)
+    assert table(out / "predictions.csv")[0]["duration_s"] == "9.0"
+
+
+def test_every_format_windows_and_clips(predict, recordings, tmp_path):
+    (recordings / "broken.mp3").unlink()
+    out, clips = tmp_path / "out", tmp_path / "clips"
+    formats = "csv,audacity,raven,kaleidoscope,birdnet,dcase"
+    code, *_ = predict(
+        recordings, "--output", out, "--format", formats, "--windows", "--segments", clips
+    )
+    assert code == 0
+    assert {path.name for path in out.iterdir() if path.is_dir()} >= set(formats.split(",")[1:])
+    windows = table(out / "windows.csv")
+    assert len(windows) == 145 + 41  # hops of 0.48 s in 70 and 20 s
+    assert len(list(clips.rglob("*.wav"))) == len(table(out / "events.csv"))
+    assert (clips / "metadata.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "There is no recording at nowhere"),
+        (["{clip}", "--format", "ravn"], "There is no format 'ravn'. There are: csv"),
+        (["{clip}", "--threshold", "7"], "cannot begin at a probability of 7"),
+        (["{clip}", "--gap", "-1"], "cannot be below 0"),
+        (["{clip}", "--workers", "-2"], "at least one has to work"),
+        (["{clip}", "--per-label", "3", "--segments", "{tmp}/x"], "'all' and 3"),
+        (["s3:/nights"], "There is no recording at s3:/nights"),
+    ],
+)
+def test_mistakes_are_one_line(predict, tmp_path, arguments, message):
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, planted(3), 16_000)
+    filled = [text.format(clip=clip, tmp=tmp_path) for text in arguments]
+    code, _, told = predict(*filled, "--output", tmp_path / "out")
+    assert code == 1
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_no_model_is_told_how_to_get_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SOUNDX_MODEL", raising=False)
+    soundfile.write("a.wav", planted(2), 16_000)
+    assert main(["predict", "a.wav"]) == 1
+    told = capsys.readouterr().err
+    assert "There is no classifier in data/06_models/classifier" in told
+    assert "--model DIR" in told
+
+
+def test_killed_five_times_the_events_are_the_same(model, tmp_path):
+    night = tmp_path / "night.wav"
+    soundfile.write(night, planted(1200), 16_000)
+    command = [sys.executable, "-m", "soundx.listening.command", "predict", str(night)]
+    command += ["--model", str(model), "--quiet", "--output"]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    subprocess.run([*command, str(undisturbed)], check=True)
+    rows_before = 0
+    n_killed = 0
+    for _ in range(5):
+        process = subprocess.Popen([*command, str(killed)])
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            size = sum(path.stat().st_size for path in killed.glob(".heard/*.f32"))
+            if size > rows_before:  # it has heard something since the last kill
+                os.kill(process.pid, signal.SIGKILL)
+                n_killed += process.wait() == -signal.SIGKILL
+                break
+        rows_before = sum(path.stat().st_size for path in killed.glob(".heard/*.f32"))
+    assert n_killed >= 3
+    assert not (killed / "events.csv").exists()
+    torn = next(killed.glob(".heard/*.f32"))
+    with torn.open("ab") as file:  # as if it had died while it wrote
+        file.write(b"\x07" * 777)
+    subprocess.run([*command, str(killed)], check=True)
+    for name in ("events.csv", "predictions.csv"):
+        assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+def test_what_is_kept_and_broken_is_heard_again(classifier, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, planted(40), 16_000)
+    listener = Listener(classifier, tmp_path / "heard", event_rules(classifier))
+    (first,) = listener.listen(find_recordings([str(path)]))
+    (end,) = (tmp_path / "heard").glob("*.json")
+    for spoil in (lambda: end.write_text("{"), lambda: end.with_suffix(".f32").write_bytes(b"")):
+        spoil()
+        (again,) = listener.listen(find_recordings([str(path)]))
+        assert again.events == first.events
+        np.testing.assert_array_equal(again.rows, first.rows)
+    assert kept.Kept(tmp_path / "heard", end.stem, len(classifier.labels)).ending is not None
+
+
+def test_a_listener_that_is_given_up_stops(classifier, tmp_path):
+    """Whoever stops reading is not waited for by hours of sound."""
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", planted(60, seed=number), 16_000)
+    listener = Listener(classifier, tmp_path / "heard", event_rules(classifier))
+    heard = listener.listen(find_recordings([str(tmp_path)]))
+    next(heard)
+    heard.close()
+    names = {thread.name.split("_")[0] for thread in threading.enumerate()}
+    assert "soundx-listen" not in names
+
+
+class FakeDevice:
+    """Stands in for ``sounddevice``: no machine of ours has a microphone."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self, samples: np.ndarray, rate_hz: int) -> None:
+        self.samples, self.rate_hz = samples, rate_hz
+
+    def query_devices(self, device, kind):
+        if device == "nowhere":
+            raise ValueError("No input device matching 'nowhere'")
+        return {"name": "a file", "default_samplerate": float(self.rate_hz)}
+
+    def InputStream(self, *, callback, blocksize, **options):  # noqa: N802
+        device = self
+
+        class Stream:
+            def start(self):
+                for first in range(0, len(device.samples), blocksize):
+                    block = device.samples[first : first + blocksize, None]
+                    callback(block, len(block), None, None)
+
+            def stop(self):
+                pass
+
+            def close(self):
+                pass
+
+        return Stream()
+
+
+def test_a_microphone_is_heard_as_a_recording_is(classifier, tmp_path):
+    samples = planted(24)
+    rules = event_rules(classifier, min_s=0.0, gap_s=0.0)
+    with Microphone(module=FakeDevice(samples, 16_000)) as microphone:
+        lines = list(watch(microphone.blocks(24.0), classifier, rules))
+    begun = [line.split()[2] for line in lines if "  begin  " in line]
+    ended = [line.split()[2] for line in lines if "  end  " in line]
+    assert sorted(begun) == sorted(ended)
+    assert all(" ms late)" in line for line in lines if "  begin  " in line)
+    soundfile.write(tmp_path / "same.wav", samples, 16_000, "FLOAT")
+    listener = Listener(classifier, tmp_path / "heard", rules)
+    (found,) = listener.listen(find_recordings([str(tmp_path / "same.wav")]))
+    assert {event.label for event in found.events} <= set(begun)
+
+
+def test_an_input_that_is_not_there_is_told(classifier):
+    with pytest.raises(Exception, match="cannot be opened: No input device"):
+        Microphone("nowhere", module=FakeDevice(np.zeros(1, np.float32), 16_000))
+
+
+def test_events_are_held_against_true_ones(predict, recordings, tmp_path, capsys):
+    (recordings / "broken.mp3").unlink()
+    out = tmp_path / "out"
+    predict(recordings, "--output", out, "--format", "csv,raven,audacity")
+    assert main(["evaluate", str(out / "events.csv"), str(out / "raven")]) == 0
+    said = capsys.readouterr().out
+    assert "1.000" in said
+    assert "0.00 false alarms an hour in 0.03 h" in said
+    assert main(["evaluate", str(out / "events.csv"), str(tmp_path / "nothing")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_help_and_version(capsys):
+    for arguments in (["--help"], ["predict", "--help"], ["--version"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(arguments)
+    assert "soundx predict clip.wav" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["predikt"])
