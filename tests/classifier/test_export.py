@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from soundx.classifier.bundle import Classifier
+from soundx.classifier.bundle import Classifier, head_files
 from soundx.classifier.options import ExportOptions
 from soundx.embedders import EmbedderSettings, load_embedder
 from soundx.errors import BrokenFileError, SoundxError
@@ -118,6 +118,15 @@ def test_many_threads_may_ask_one_classifier(rng, exported):
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(classifier.predict, clips))
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("head", [GENERAL, "C"])
+def test_a_head_s_own_file_in_place_of_another_s_is_refused(exported, head):
+    _, classifier = exported
+    own = head_files(classifier.tree.heads)
+    other = {GENERAL: "C", "C": GENERAL}[head]  # of as many classes
+    with pytest.raises(BrokenFileError, match=rf"{own[head]} is broken.*checksum"):
+        Classifier({**classifier.files, own[head]: classifier.files[own[other]]})
 
 
 def test_half_a_classifier_is_refused():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import random
 
+import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
@@ -14,9 +17,11 @@ from soundx.datasets.models import (
     KerasHeadsDataset,
     ModelCardDataset,
     ModelVersionsDataset,
+    NoiseFramesDataset,
 )
 from soundx.embedders import EmbedderInfo
 from soundx.labels import LabelTree
+from soundx.modelling.noise import NoiseFrames
 from soundx.pipelines.training import create_pipeline
 from soundx.running.messages import message_for_people
 from tests.conftest import every_byte
@@ -64,8 +69,8 @@ def test_every_model_is_kept_and_gets_its_evaluation(tmp_path):
 
 def test_a_model_is_kept_before_it_becomes_the_newest():
     # Kedro saves in this order: killed between, the newest is the one before, and whole
-    node = next(node for node in create_pipeline().nodes if node.short_name == "export_heads")
-    assert node.outputs == ["trained_versions", "heads", "classifier"]
+    node = next(node for node in create_pipeline().nodes if node.short_name == "check_export")
+    assert node.outputs == ["parity", "trained_versions", "heads", "classifier"]
 
 
 def test_a_card_is_of_a_classifier_that_is_there(tmp_path):
@@ -134,3 +139,81 @@ def test_a_version_comes_after_all_others_whatever_the_clock_says(saved_heads, t
     candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"path": str(versions)})
     candidate.save(dataclasses.replace(saved_heads.load(), version=""))
     assert candidate.load().version == "3000-01-01T00.00.00.000Z"
+
+
+@pytest.fixture
+def noise_file(tmp_path, rng):
+    """A dataset of noise frames, and its file."""
+    dataset = NoiseFramesDataset(path=str(tmp_path / "noise"))
+    frames = rng.standard_normal((3, 4, 2)).astype(np.float16).astype(np.float32)
+    dataset.save(NoiseFrames("test-1", frames))
+    return dataset, frames, tmp_path / "noise/noise.npz"
+
+
+def test_noise_frames_are_read_as_they_were_saved(noise_file, tmp_path):
+    dataset, frames, path = noise_file
+    found = dataset.load()
+    assert found.fingerprint == "test-1"
+    assert found.frames.dtype == np.float32
+    np.testing.assert_array_equal(found.frames, frames)
+    assert [each.name for each in path.parent.iterdir()] == ["noise.npz"]
+    content = path.read_bytes()
+    dataset.save(found)
+    assert path.read_bytes() == content
+    assert NoiseFramesDataset(path=str(tmp_path / "none")).load() is None
+    assert not NoiseFramesDataset(path=str(tmp_path / "none")).exists()
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        npy(np.zeros(3)),
+        npz(frames=np.zeros((1, 1, 1))),
+        npz(fingerprint=np.array("x")),
+        npz(fingerprint=np.array("x"), frames=np.zeros(3)),
+        npz(fingerprint=np.array("x"), frames=np.array([[["a"]]])),
+        npz(fingerprint=np.array("x"), frames=np.array([[[object()]]])),
+    ],
+    ids=["empty", "text", "an array", "no name", "no frames", "flat", "texts", "objects"],
+)
+def test_a_broken_file_of_noise_is_told_and_not_used(noise_file, caplog, content):
+    dataset, _, path = noise_file
+    path.write_bytes(content)
+    assert dataset.load() is None
+    assert f"{path} is not used" in caplog.text
+    dataset.save(NoiseFrames("test-1", np.ones((1, 1, 1), np.float32)))
+    assert dataset.load().frames.tolist() == [[[1.0]]]
+
+
+def test_noise_that_was_damaged_anywhere_is_whole_or_not_used(noise_file):
+    dataset, frames, path = noise_file
+    content = path.read_bytes()
+    draw = random.Random(7)
+    damaged = [content[:end] for end in range(0, len(content), 7)]
+    for _ in range(400):
+        some = bytearray(content)
+        for _ in range(draw.randint(1, 3)):
+            some[draw.randrange(len(some))] = draw.randrange(256)
+        damaged.append(bytes(some))
+    used = 0
+    for one in damaged:
+        path.write_bytes(one)
+        found = dataset.load()
+        if found is not None:
+            used += 1
+            np.testing.assert_array_equal(found.frames, frames)
+    assert used < len(damaged) / 2

@@ -12,6 +12,7 @@ from soundx.errors import SoundxError
 from soundx.metrics.left_out import OUT_OF_FOLD_COLUMNS
 from soundx.modelling.folds import FOLD_COLUMNS, CrossValidationOptions
 from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.noise import NoiseFrames
 from soundx.modelling.rejection import RejectionOptions
 from soundx.pipelines.cross_validation import create_pipeline
 from soundx.storage.folder import Folder
@@ -49,6 +50,7 @@ def inputs(tmp_path_factory):
         "params:cross_validation": CrossValidationOptions(),
         "params:training": TrainingOptions(),
         "params:rejection": RejectionOptions(),
+        "noise_frames": None,
     }
 
 
@@ -113,6 +115,28 @@ def test_more_recordings_are_forecast_to_help_or_not_to_harm(made):
 def test_the_same_clips_give_the_same_figures(made, inputs):
     again = run(create_pipeline(), inputs)
     assert again["cross_validation"] == made["cross_validation"]
+
+
+def test_noise_is_learnt_in_every_fold_and_scored_in_none(made, inputs):
+    """Noise where no clip is: what it says of the clips is what it said without."""
+    far = 50 * np.random.default_rng(9).standard_normal((6, 10, 8)).astype(np.float32)
+    noise = NoiseFrames(INFO.fingerprint, far)
+    labelled = inputs["clip_manifest"].query("label != ''")
+    known = {**inputs, "clip_manifest": labelled}
+    plain = run(create_pipeline(), known)["out_of_fold_predictions"]
+    assert (plain["background_probability"] == 0).all()
+    learnt = run(create_pipeline(), {**known, "noise_frames": noise})["out_of_fold_predictions"]
+    assert learnt["clip_id"].tolist() == plain["clip_id"].tolist()
+    assert (learnt["background_probability"] > 0).all()
+    total = np.stack(learnt["probabilities"]).sum(axis=1) + learnt["background_probability"]
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+    of_another = NoiseFrames("test-2", far)
+    for change in (
+        {"noise_frames": of_another},
+        {"noise_frames": noise, "params:training": TrainingOptions(learn_noise=False)},
+    ):
+        same = run(create_pipeline(), {**known, **change})["out_of_fold_predictions"]
+        pd.testing.assert_frame_equal(same, plain)
 
 
 def test_one_recording_alone_cannot_be_left_out(inputs):

@@ -8,13 +8,19 @@ import pytest
 
 from soundx.clips.manifest import IngestionOptions, scan_clips
 from soundx.clips.raw import RawClips
-from soundx.datasets.models import EmbeddingsDataset, EmbeddingShardsDataset, NetworksDataset
+from soundx.datasets.models import (
+    EmbeddingsDataset,
+    EmbeddingShardsDataset,
+    NetworksDataset,
+    NoiseFramesDataset,
+)
 from soundx.embedders import Calibrated, Embedder, FrameModel
 from soundx.embedders.base import Network
 from soundx.embeddings.map import MapOptions
 from soundx.embeddings.missing import EmbeddingOptions
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.errors import SoundxError
+from soundx.modelling.noise import noise_clips
 from soundx.modelling.splitting import SplitOptions
 from soundx.pipelines.preprocessing import create_pipeline
 from tests.pipelines.runs import run, steps
@@ -72,6 +78,8 @@ def inputs(tmp_path, write_clip):
         "embedding_cache": EmbeddingShardsDataset(path=embeddings),
         "embedding_shards": EmbeddingShardsDataset(path=embeddings),
         "embeddings": EmbeddingsDataset(path=embeddings),
+        "noise_cache": NoiseFramesDataset(path=str(tmp_path / "noise")),
+        "noise_frames": NoiseFramesDataset(path=str(tmp_path / "noise")),
         "params:embedding": EmbeddingOptions(clips_per_shard=10, calibration_clips=5),
         "params:dask": DaskOptions(),
         "params:embedding_map": MapOptions(neighbours=3),
@@ -95,6 +103,20 @@ def test_every_clip_is_embedded_once(inputs):
     )
     assert (again["splits"]["split"] != made["splits"]["split"]).any()
     assert again["model_input_state"]["digest"] != made["model_input_state"]["digest"]
+
+
+def test_noise_is_embedded_once_by_each_embedder(inputs, monkeypatch):
+    made = run(create_pipeline(), inputs)["noise_frames"]
+    assert made.fingerprint == inputs["embedder"].fingerprint
+    assert len(made.frames) == len(noise_clips())
+    monkeypatch.setattr("soundx.pipelines.preprocessing.nodes.noise_clips", None)
+    again = run(create_pipeline(), inputs)["noise_frames"]
+    np.testing.assert_array_equal(again.frames, made.frames)
+    monkeypatch.undo()
+    inputs["embedder"] = Loudness(level_dbfs=-20)
+    other = run(create_pipeline(), inputs)["noise_frames"]
+    assert other.fingerprint == inputs["embedder"].fingerprint != made.fingerprint
+    assert (other.frames != made.frames).any()
 
 
 def test_each_head_has_a_table_of_its_clips(inputs):
@@ -155,6 +177,7 @@ def test_its_steps_are_these():
         "preprocessing.compact_embeddings",
         "preprocessing.decode_clips",
         "preprocessing.embed_clips",
+        "preprocessing.embed_noise",
         "preprocessing.map_embeddings",
         "preprocessing.split_clips",
     ]

@@ -40,6 +40,11 @@ from soundx.storage.s3 import explained_errors
 
 logger = logging.getLogger(__name__)
 
+_NOISE_AXES = 3
+_UNREADABLE = (  # what NumPy and zipfile say of an archive that is not whole, or none
+    ValueError, LookupError, OSError, EOFError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _SHOWN = ["version", "embedder", "accuracy", "category_accuracy", "n_test_clips", "n_labels"]
 
 
@@ -148,8 +153,10 @@ class NoiseFramesDataset(FolderDataset[NoiseFrames, NoiseFrames | None]):
         try:
             content = np.load(io.BytesIO(self._folder.read(self._FILE)), allow_pickle=False)
             frames = content["frames"].astype(np.float32)
+            if frames.ndim != _NOISE_AXES:
+                raise ValueError(f"its frames have the shape {frames.shape}")
             return NoiseFrames(str(content["fingerprint"]), frames)
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        except _UNREADABLE as error:
             logger.warning("%s is not used: %s.", self._folder.shown(self._FILE), error)
             return None
 
