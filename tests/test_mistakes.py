@@ -277,6 +277,14 @@ MISTAKES: list[Mistake] = [
     ("a label in two categories", EMBED, ("'cat'", "two categories", "metadata.csv"), metadata("filename,label,category\ncat/0.wav,cat,A\ncat/1.wav,cat,B\n")),
     ("folds that are not there", f"{EMBED} --params=splits.by=fold", ("splits.test_folds is [5]", "folds 1, 2", "--params=splits.by=hash"), metadata("filename,fold\n" + "".join(f"{label}/{n}.wav,{1 + n % 2}\n" for label in LABELS for n in range(EACH)))),
     ("folds that nobody gave", f"{EMBED} --params=splits.by=fold", ("have no fold", "--params=splits.by=hash")),
+    # listening
+    ("nothing to listen to", "run --pipelines=listening", ("No recording is named", "--params=recordings=PATH")),
+    ("recordings that are not there", "run --pipelines=listening --params=recordings=nowhere", ("There is no recording at", "nowhere")),
+    ("listening without a model", "run --pipelines=listening --params=recordings=clips", ("no classifier", "--pipelines=training")),
+    ("a threshold beyond all", "run --pipelines=listening --params=listening.threshold=7", ("listening.threshold", "7")),
+    ("a format there is not", "run --pipelines=listening --params=\"listening.formats=['ravn']\"", ("listening.formats", "raven")),
+    ("a precision there is not", "run --pipelines=training --params=export.precision=int4", ("export.precision", "float16")),
+    ("windows of no number of frames", f"{EMBED},training --params=export.window_s=1.5", ("spans 1.5 s", "--params=export.window_s=1.44")),
     # one step before another
     ("training first", "run --pipelines=training", ("is not there", "Run what makes it first: kedro run")),
     ("evaluation first", "run --pipelines=evaluation", ("no trained heads", "--pipelines=training")),
