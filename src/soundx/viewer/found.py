@@ -38,6 +38,8 @@ _TITLES = {
 }  # fmt: skip
 _MIME = {"csv": "text/csv", "tsv": "text/tab-separated-values", "zip": "application/zip"}
 _LONGEST_NAME = 32
+_NARROW = 0.004
+_SCALE = [[0.0, "#c3dcea"], [1.0, "#1f5f86"]]
 _EPOCH = datetime(1970, 1, 1)
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 
@@ -119,40 +121,54 @@ def _timeline(prediction: Prediction, key: str, chosen_key: str) -> None:
     # rows in order of the first event
     rows = list(dict.fromkeys(events[i].label for i in drawn))
     begin = _wall(prediction.recording.starts_at) or _EPOCH
-    chosen = [events[i] for i in drawn]
-    starts = np.array([begin + timedelta(seconds=e.onset_s) for e in chosen], "datetime64[ms]")
-    lengths_ms = np.array([1000 * (e.offset_s - e.onset_s) for e in chosen])
-    look = {
-        "y": [rows.index(e.label) for e in chosen],
-        "customdata": drawn,
-        "hovertext": [_hover(e) for e in chosen],
-        "hoverinfo": "text",
-        "showlegend": False,
-    }
-    colour = {
-        "color": [e.probability for e in chosen],
-        "colorscale": [[0.0, "#c3dcea"], [1.0, "#1f5f86"]],
-        "cmin": 0.0,
-        "cmax": 1.0,
-    }
+    whole_s = max(prediction.recording.duration_s, 0.01)
+    # in an hour, an event is narrower than a pixel: a mark is seen and clicked where it is
+    narrow = [i for i in drawn if events[i].offset_s - events[i].onset_s < _NARROW * whole_s]
+    shown = {"unselected": {"marker": {"opacity": 0.6}}, "showlegend": False}
+
+    def look(indices: Sequence[int]) -> dict[str, Any]:
+        return {
+            "y": [rows.index(events[i].label) for i in indices],
+            "customdata": indices,
+            "hovertext": [_hover(events[i]) for i in indices],
+            "hoverinfo": "text",
+            **shown,
+        }
+
+    def at(indices: Sequence[int], share: float) -> Any:
+        each = [events[i] for i in indices]
+        offsets_s = [e.onset_s + share * (e.offset_s - e.onset_s) for e in each]
+        return np.array([begin + timedelta(seconds=s) for s in offsets_s], "datetime64[ms]")
+
+    def colour(indices: Sequence[int]) -> dict[str, Any]:
+        probabilities = [events[i].probability for i in indices]
+        return {"color": probabilities, "colorscale": _SCALE, "cmin": 0.0, "cmax": 1.0}
+
     figure = go.Figure(
         [
             go.Bar(
-                **look, base=starts, x=lengths_ms, orientation="h", width=0.62, marker=colour,
-                unselected={"marker": {"opacity": 0.55}},
+                **look(drawn),
+                base=at(drawn, 0.0),
+                x=[1000 * (events[i].offset_s - events[i].onset_s) for i in drawn],
+                orientation="h",
+                width=0.62,
+                marker=colour(drawn),
             ),
-            # in an hour, an event is narrower than a pixel: this is what is seen and clicked then
             go.Scatter(
-                **look, x=starts + (lengths_ms / 2).astype("timedelta64[ms]"), mode="markers",
-                marker={**colour, "symbol": "line-ns", "size": 14,
-                        "line": {**colour, "width": 3}},
-                selected={"marker": {"color": "#d1495b"}},
-                unselected={"marker": {"opacity": 0.55}},
+                **look(narrow),
+                x=at(narrow, 0.5),
+                mode="markers",
+                marker={
+                    **colour(narrow),
+                    "symbol": "line-ns",
+                    "size": 15,
+                    "line": {**colour(narrow), "width": 3},
+                },
             ),
         ]
-    )  # fmt: skip
-    end = begin + timedelta(seconds=max(prediction.recording.duration_s, 0.01))
-    is_long = prediction.recording.duration_s >= _HOUR_S or begin is not _EPOCH
+    )
+    end = begin + timedelta(seconds=whole_s)
+    is_long = whole_s >= _HOUR_S or begin is not _EPOCH
     whole = "%H:%M:%S" if is_long else "%M:%S"
     figure.update_layout(
         template="plotly_white",
@@ -160,9 +176,11 @@ def _timeline(prediction: Prediction, key: str, chosen_key: str) -> None:
         margin={"l": 0, "r": 10, "t": 5, "b": 0},
         bargap=0.3,
         hovermode="closest",
-        dragmode="pan",
+        dragmode="zoom",
         xaxis={
             "type": "date",
+            "showgrid": True,
+            "gridcolor": "#e6ebf0",
             "range": [begin, end],
             "tickformatstops": [
                 {"dtickrange": [None, 999], "value": f"{whole}.%1f"},
@@ -187,7 +205,8 @@ def _timeline(prediction: Prediction, key: str, chosen_key: str) -> None:
         key=chart_key,
     )
     note = "Time by the clock." if begin is not _EPOCH else "Time in the recording."
-    note += " The darker, the surer. Click an event, here or in the table, to hear it."
+    note += " The darker, the surer; draw across it to look closer. "
+    note += "Click an event, here or in the table, to hear it."
     if len(drawn) < len(events):
         note += (
             f" {len(drawn):,} of {len(events):,} events are drawn, the surest; the table has all."

@@ -241,7 +241,8 @@ def _answer(probabilities: Float32, classifier: Classifier) -> None:
         )
     _bars("Top five of all labels", classifier.labels, probabilities)
     if not classifier.tree.is_flat:
-        _by_head(classifier, probabilities)
+        with st.expander("Model by model"):
+            _by_head(classifier, probabilities)
 
 
 def _by_head(classifier: Classifier, probabilities: Float32) -> None:
