@@ -172,8 +172,8 @@ def _timeline(prediction: Prediction, key: str, chosen_key: str) -> None:
     whole = "%H:%M:%S" if is_long else "%M:%S"
     figure.update_layout(
         template="plotly_white",
-        height=70 + 26 * len(rows),
-        margin={"l": 0, "r": 10, "t": 5, "b": 0},
+        height=90 + 26 * len(rows),
+        margin={"l": 0, "r": 10, "t": 28, "b": 0},
         bargap=0.3,
         hovermode="closest",
         dragmode="zoom",

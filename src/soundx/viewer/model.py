@@ -221,7 +221,8 @@ def _player(beginning: Float32, prediction: Prediction, classifier: Classifier) 
     timeline = [(classifier.labels[i], rows[:n_seen, i]) for i in best] if n_seen else []
     player(beginning, timeline=timeline, edges=edges[: n_seen + 1])
     if prediction.recording.duration_s > MAX_SHOWN_S:
-        st.caption(f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it.")
+        note = f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it"
+        st.caption(f"{note}: the mean of its windows. Events say more." if n_seen else f"{note}.")
 
 
 def _answer(probabilities: Float32, classifier: Classifier) -> None:
