@@ -168,7 +168,8 @@ def test_events_of_a_recording_are_seen_played_and_taken_along(page, phone, shot
     expect(audio).to_have_count(1)
     play(audio)
     expect_fits(page)
-    shot(page, "viewer_model", height=1650)
+    page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
+    shot(page, "viewer_model", height=1600)
     name, table = downloaded(page, "Raven")
     assert name == "20260514_213000.selections.txt"
     assert table.startswith("Selection\tView\tChannel\t")
