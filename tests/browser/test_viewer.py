@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from playwright.sync_api import expect
 
+from soundx.audio.decoding import decode_clip
 from tests.browser.conftest import make_project, serve
 from tests.browser.helpers import (
     expect_fits,
@@ -18,8 +22,13 @@ from tests.browser.helpers import (
     upload,
 )
 
+RATE_HZ = 16_000
 PAGES = ["", "dataset", "evaluation", "model", "train"]
-HEIGHTS = {"": 900, "dataset": 1100, "evaluation": 1150, "model": 1250, "train": 900}
+HEIGHTS = {
+    "": 900,
+    "dataset": 1100,
+    "evaluation": 1150,
+}
 
 
 def metric(page, label):
@@ -64,7 +73,7 @@ def test_every_page_opens_at_both_widths(page, phone, shot, path):
         expect_fits(window)
         expect(window.get_by_role("heading", level=1)).to_have_count(1)
         expect(window.get_by_test_id("stAlertContentError")).to_have_count(0)
-    if path != "train":  # its picture is taken when it has something to show
+    if path not in ("model", "train"):  # their pictures are taken when they have something to show
         shot(page, f"viewer_{path or 'home'}", height=HEIGHTS[path])
     if not path:
         expect(metric(page, "Clips")).to_have_text("360")
@@ -122,6 +131,65 @@ def test_files_are_uploaded_answered_and_refused(page, write_clip, tmp_path):
     upload(page, words)
     expect(page.get_by_text("it is a text file")).to_be_visible()
     expect_no_exception(page)
+
+
+@pytest.fixture(scope="session")
+def night(demo, tmp_path_factory):
+    """Three minutes of next to nothing, with a clip of the demo every half a minute."""
+    waveform = 0.001 * np.random.default_rng(1).standard_normal(180 * RATE_HZ)
+    labels = ("ALARM_BEEPER", "ALARM_SIREN", "NATURE_RAIN", "ANIMAL_FROG", "MACHINE_DRILL")
+    for number, label in enumerate(labels):
+        clip = decode_clip(sorted((demo / "01_raw" / label).glob("*.wav"))[0])
+        waveform[(10 + 30 * number) * RATE_HZ :][: len(clip)] += clip
+    path = tmp_path_factory.mktemp("night") / "20260514_213000.wav"
+    soundfile.write(path, np.clip(waveform, -1, 1), RATE_HZ)
+    return path
+
+
+def downloaded(page, name):
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name, exact=True).filter(visible=True).first.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_text()
+
+
+def test_events_of_a_recording_are_seen_played_and_taken_along(page, phone, shot, night):
+    open_page(page, "model")
+    upload(page, night)
+    expect(page.get_by_role("heading", name="Events").filter(visible=True)).to_be_visible()
+    expect(page.get_by_test_id("stAudio")).to_have_count(0)
+    chart = page.locator(".js-plotly-plot").filter(visible=True).first
+    for label in ("ALARM_SIREN", "ANIMAL_FROG"):
+        expect(chart.get_by_text(label, exact=True)).to_be_visible()
+    bar = chart.locator(".barlayer .points path").nth(1)
+    bar.hover(force=True)
+    bar.click(force=True)
+    settle(page)
+    audio = page.get_by_test_id("stAudio")
+    expect(audio).to_have_count(1)
+    play(audio)
+    expect_fits(page)
+    page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
+    shot(page, "viewer_model", height=1600)
+    name, table = downloaded(page, "Raven")
+    assert name == "20260514_213000.selections.txt"
+    assert table.startswith("Selection\tView\tChannel\t")
+    assert "ALARM_SIREN" in table
+    name, table = downloaded(page, "CSV")
+    assert name == "20260514_213000.events.csv"
+    assert "2026-05-14T21:30:" in table
+    name, table = downloaded(page, "Windows (CSV)")
+    assert name == "20260514_213000.windows.csv"
+    assert len(table.splitlines()) > 370
+    # thresholds are obeyed without hearing it again
+    page.get_by_text("When is it an event?").click()
+    page.get_by_label("Shortest length, in s").fill("50")
+    page.keyboard.press("Enter")
+    settle(page)
+    expect(page.get_by_text("There is no event").filter(visible=True)).to_be_visible()
+    open_page(phone, "model")
+    upload(phone, night)
+    expect(phone.get_by_role("heading", name="Events").filter(visible=True)).to_be_visible()
+    expect_fits(phone)
 
 
 def test_two_clips_are_mixed(page, shot):

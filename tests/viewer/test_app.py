@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from soundx.markup import escaped
 from soundx.running.catalog import open_catalog, read_parameters
-from soundx.viewer.model import mix, timeline
+from soundx.viewer.model import mix
 from soundx.viewer.project import Project
 from tests.conftest import ROOT
 from tests.viewer.conftest import open_page
@@ -291,7 +291,7 @@ def test_uploads_are_decoded_or_refused_in_words(demo, project_at, tmp_path):
 
 
 def test_long_uploads_are_refused(demo, project_at, tmp_path, monkeypatch):
-    monkeypatch.setattr("soundx.viewer.model.MAX_UPLOAD_S", 0.5)
+    monkeypatch.setattr("soundx.viewer.hearing.MAX_UPLOAD_S", 0.5)
     project_at(demo)
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(16_000) / 9), 16_000)
     page = open_page("model")
@@ -310,18 +310,6 @@ def test_a_mix_has_the_level_that_was_asked_for(rng):
     assert np.abs(mix(np.ones(9, np.float32), np.ones(9, np.float32), level_db=0.0)).max() == 1
     silence = np.zeros(5, np.float32)
     assert not mix(silence, silence, level_db=10.0).any()
-
-
-def test_a_timeline_has_a_row_each_half_second(demo, project_at):
-    from soundx.classifier.bundle import Classifier
-    from soundx.storage.folder import Folder
-
-    classifier = Classifier(Folder(str(demo / "06_models/classifier")).read_files())
-    for n_samples, rows in ((0, 1), (100, 1), (15_600, 1), (16_000 * 5, 10)):
-        found = timeline(classifier, np.zeros(n_samples, np.float32))
-        assert abs(len(found) - rows) <= 1
-        # what is missing to one is background's: silence is mostly that
-        assert ((found.sum(axis=1) > 0) & (found.sum(axis=1) < 1 + 1e-3)).all()
 
 
 def test_names_are_shown_as_text():

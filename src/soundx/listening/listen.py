@@ -23,7 +23,7 @@ from soundx.listening.clock import starts_at
 from soundx.listening.events import Event, EventRules, Recording, find_events
 from soundx.listening.kept import Ending, Kept
 from soundx.listening.recordings import Source
-from soundx.listening.windows import hear
+from soundx.listening.windows import Whole, hear
 from soundx.parallel import map_in_threads, n_workers
 from soundx.storage.checksum import digest
 
@@ -97,6 +97,28 @@ def event_rules(
     )
 
 
+def events_in(
+    rows: Float32, classifier: Classifier, rules: EventRules, recording: Recording
+) -> list[Event]:
+    """Return the events of a recording, in order of time.
+
+    Args:
+        rows: Window probabilities [shape=(n_windows, n_labels)].
+        classifier: Whose they are.
+        rules: When a run of windows is an event.
+        recording: What was heard.
+    """
+    windowing = classifier.windowing
+    return find_events(
+        rows,
+        classifier.info["categories"],
+        rules,
+        recording,
+        window_s=windowing.window_s,
+        hop_s=windowing.hop_s,
+    )
+
+
 class Listener:
     """Hears recordings with one model.
 
@@ -148,15 +170,7 @@ class Listener:
         began = datetime.fromisoformat(ending.starts_at) if ending.starts_at else None
         recording = Recording(source.file, ending.n_samples / SAMPLE_RATE_HZ, began)
         rows = kept.rows()[: ending.n_rows]
-        windowing = self.classifier.windowing
-        events = find_events(
-            rows,
-            self.classifier.info["categories"],
-            self.rules,
-            recording,
-            window_s=windowing.window_s,
-            hop_s=windowing.hop_s,
-        )
+        events = events_in(rows, self.classifier, self.rules, recording)
         whole = np.array(ending.whole, np.float32)
         return Prediction(recording, whole, tuple(events), rows, ending.error)
 
@@ -169,24 +183,16 @@ class Listener:
                     path if path.name == Path(source.file).name else Path(source.file)
                 )
                 told = 0
-                total = np.zeros(len(self.classifier.labels), np.float64)
-                if n_rows:
-                    total += kept.rows().sum(axis=0, dtype=np.float64)
-                whole = None
+                whole = Whole(len(self.classifier.labels), kept.rows())
                 for heard in hear(decode_blocks(path), self.classifier, executor, first_row=n_rows):
                     if self._stopped.is_set():
                         raise _StoppedError
                     kept.add(heard.rows)
-                    n_rows += len(heard.rows)
-                    total += heard.rows.sum(axis=0, dtype=np.float64)
-                    whole = heard.whole
+                    whole.add(heard)
                     tick((heard.n_samples - told) / SAMPLE_RATE_HZ)
                     told = heard.n_samples
-                mean = total / max(n_rows, 1)
-                answer = mean if whole is None else whole
-                ending = Ending(
-                    told, n_rows, tuple(map(float, answer)), began.isoformat() if began else ""
-                )
+                answer = tuple(map(float, whole.probabilities))
+                ending = Ending(told, whole.n_rows, answer, began.isoformat() if began else "")
         except AudioError as error:
             kept.restart()
             # a file that cannot be read now may be read next time: that is not kept

@@ -55,6 +55,38 @@ class Heard:
     n_samples: int
 
 
+class Whole:
+    """What a model says of all of a recording, while its pieces are heard.
+
+    Args:
+        n_labels: Numbers of a row.
+        rows: Rows that were heard before, of whole pieces [shape=(n_rows, n_labels)].
+    """
+
+    def __init__(self, n_labels: int, rows: Float32 | None = None) -> None:
+        self._total = np.zeros(n_labels, np.float64)
+        self._at_once: Float32 | None = None
+        self.n_rows = 0
+        if rows is not None:
+            self._add(rows)
+
+    def add(self, heard: Heard) -> None:
+        """Take in the next piece."""
+        self._add(heard.rows)
+        self._at_once = heard.whole
+
+    def _add(self, rows: Float32) -> None:
+        self._total += rows.sum(axis=0, dtype=np.float64)
+        self.n_rows += len(rows)
+
+    @property
+    def probabilities(self) -> Float32:
+        """As of a clip where one piece was all of it, else the mean of the rows [(n_labels,)]."""
+        if self._at_once is not None:
+            return self._at_once
+        return (self._total / max(self.n_rows, 1)).astype(np.float32)
+
+
 def cut_pieces(
     blocks: Iterable[Float32], windowing: Windowing, *, first_row: int = 0
 ) -> Iterator[Piece]:

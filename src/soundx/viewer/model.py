@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
+import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.decoding import FFMPEG_SUFFIXES, decode_clip
+from soundx.audio.pictures import wav_file
 from soundx.classifier.bundle import Classifier
-from soundx.errors import AudioError
+from soundx.errors import AudioError, Remedy
 from soundx.labels import BACKGROUND, GENERAL, shown_label
+from soundx.listening.events import EventRules, cell_edges
+from soundx.listening.listen import Prediction
 from soundx.markup import escaped
 from soundx.progress import counted
+from soundx.viewer.found import choose_rules, show_events
+from soundx.viewer.hearing import MAX_CLIP_S, Given, has_windows, heard_in
 from soundx.viewer.project import Project
 from soundx.viewer.sound import MAX_SHOWN_S, player
 from soundx.viewer.tables import share
@@ -27,7 +34,6 @@ from soundx.viewer.tables import share
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", *sorted(FFMPEG_SUFFIXES)
 )  # fmt: skip
-MAX_UPLOAD_S = 600.0
 TOP = 5
 
 
@@ -43,43 +49,56 @@ def page(project: Project) -> None:
         f"Version {escaped(classifier.version)}, {counted(len(classifier.labels), 'label')}. "
         "Answers come from the exported TFLite file."
     )
+    rules = None
+    if has_windows(classifier):
+        rules = choose_rules(classifier)
+    else:
+        st.info(
+            "An older soundx made this model: it answers to whole clips alone, and finds no "
+            "events. Train anew, here or with:"
+        )
+        st.code(project.command(Remedy.TRAIN), language="bash")
     upload, record, pick, mix = st.tabs(["Upload", "Record", "A clip", "Mix two"])
     with upload:
-        _show(classifier, _upload("upload"))
+        _show(classifier, _upload("upload", "an hour"), rules, "upload")
     with record:
         recorded = st.audio_input("Record with the microphone", sample_rate=SAMPLE_RATE_HZ)
-        _show(classifier, _decode(recorded, ".wav") if recorded else None)
+        given = _given(recorded, ".wav", "microphone.wav") if recorded else None
+        _show(classifier, given, rules, "record")
     with pick:
-        _show(classifier, _pick(project, "pick"))
+        _show(classifier, _pick(project, "pick"), rules, "pick")
     with mix:
-        _show(classifier, _mix(project))
+        _show(classifier, _mix(project), rules, "mix")
 
 
-def _upload(key: str) -> Float32 | None:
+def _upload(key: str, longest: str) -> Given | None:
     file = st.file_uploader(
-        f"A sound file, up to {MAX_UPLOAD_S / 60:.0f} minutes",
+        f"A sound file, up to {longest}",
         type=[suffix.removeprefix(".") for suffix in SUFFIXES],
         key=f"model-{key}",
     )
     if file is None:
         return None
     suffix = Path(file.name).suffix.lower()
-    return _decode(file, suffix if suffix in SUFFIXES else ".wav")
+    return _given(file, suffix if suffix in SUFFIXES else ".wav", file.name)
 
 
-def _decode(file: io.BytesIO, suffix: str) -> Float32 | None:
-    """Decode an upload; its file has a name of ours, and is gone afterwards."""
+def _given(upload: Any, suffix: str, name: str) -> Given:
+    return Given((upload.file_id,), name, partial(_on_disk, upload, suffix))
+
+
+@contextlib.contextmanager
+def _on_disk(upload: Any, suffix: str) -> Iterator[Path]:
+    """Yield a file that holds an upload; it has a name of ours, and is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="soundx-upload-") as folder:
         path = Path(folder) / f"{uuid.uuid4().hex}{suffix}"
-        path.write_bytes(file.getvalue())
-        try:
-            return decode_clip(path, max_s=MAX_UPLOAD_S)
-        except AudioError as error:
-            st.error(f"This file cannot be used: {escaped(error)}")
-            return None
+        upload.seek(0)
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload, file, 2**20)
+        yield path
 
 
-def _pick(project: Project, key: str) -> Float32 | None:
+def _pick(project: Project, key: str) -> Given | None:
     manifest: pd.DataFrame = project.load("clip_manifest")
     left, right = st.columns(2)
     labels = sorted(set(manifest["label"]) - {BACKGROUND})
@@ -101,14 +120,17 @@ def _pick(project: Project, key: str) -> Float32 | None:
     )
     if path is None:
         return None
+    local = Path(project.load("raw_clips").path(path))
     try:
-        return decode_clip(project.load("raw_clips").path(path), max_s=MAX_UPLOAD_S)
-    except AudioError as error:
-        st.error(f"This clip cannot be used: {escaped(error)}")
+        facts = local.stat()
+    except OSError as error:
+        st.error(f"This clip cannot be used: {escaped(error.strerror)}")
         return None
+    key_of_it = (str(path), facts.st_size, facts.st_mtime_ns)
+    return Given(key_of_it, str(path), lambda: contextlib.nullcontext(local))
 
 
-def _mix(project: Project) -> Float32 | None:
+def _mix(project: Project) -> Given | None:
     left, right = st.columns(2)
     with left:
         st.subheader("First")
@@ -116,13 +138,36 @@ def _mix(project: Project) -> Float32 | None:
     with right:
         st.subheader("Second")
         file = st.toggle("Upload it", key="model-second-upload")
-        second = _upload("second") if file else _pick(project, "second")
+        longest = f"{MAX_CLIP_S / 60:.0f} minutes"
+        second = _upload("second", longest) if file else _pick(project, "second")
     level_db = st.slider(
         "Level of the second against the first", -30, 30, 0, format="%d dB", key="model-level"
     )
     if first is None or second is None:
         return None
-    return mix(first, second, level_db=float(level_db))
+    return Given(
+        (first.key, second.key, level_db), "mix.wav", partial(_mixed, first, second, level_db)
+    )
+
+
+@contextlib.contextmanager
+def _mixed(first: Given, second: Given, level_db: int) -> Iterator[Path]:
+    """Yield a file that holds a mix, gone afterwards.
+
+    Raises:
+        AudioError: One of the two cannot be used.
+    """
+    clips = []
+    for place, given in (("first", first), ("second", second)):
+        try:
+            with given.on_disk() as path:
+                clips.append(decode_clip(path, max_s=MAX_CLIP_S))
+        except AudioError as error:
+            raise AudioError(f"of the two, the {place}: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="soundx-mix-") as folder:
+        path = Path(folder) / "mix.wav"
+        path.write_bytes(wav_file(mix(clips[0], clips[1], level_db=float(level_db))))
+        yield path
 
 
 def mix(first: Float32, second: Float32, *, level_db: float) -> Float32:
@@ -144,53 +189,60 @@ def mix(first: Float32, second: Float32, *, level_db: float) -> Float32:
     return (mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32)
 
 
-def timeline(classifier: Classifier, waveform: Float32) -> npt.NDArray[np.float64]:
-    """Classify a recording window by window.
-
-    Args:
-        classifier: The classifier.
-        waveform: Samples at 16 kHz [shape=(n_samples,)].
-
-    Returns:
-        Probabilities over its labels, one row a hop of its embedder
-            [shape=(n_windows, n_labels)].
-    """
-    embedder = classifier.info["embedder"]
-    window, hop = (round(embedder[name] * SAMPLE_RATE_HZ) for name in ("window_s", "hop_s"))
-    starts = range(0, max(len(waveform) - window + hop, 1), hop)
-    pieces = (waveform[start : start + window] for start in starts)
-    padded = (np.pad(piece, (0, window - len(piece))) for piece in pieces)
-    return np.array([classifier.predict(piece) for piece in padded], np.float64)
-
-
-def _show(classifier: Classifier, waveform: Float32 | None) -> None:
-    if waveform is None:
+def _show(classifier: Classifier, given: Given | None, rules: EventRules | None, slot: str) -> None:
+    sound = heard_in(slot, given, classifier)
+    if sound is None:
         return
-    probabilities = classifier.predict(waveform)
-    best = np.argsort(-probabilities)[:TOP]
-    seen = waveform[: int(MAX_SHOWN_S * SAMPLE_RATE_HZ)]
-    over_time = timeline(classifier, seen)
+    if sound.error:
+        st.error(f"This sound cannot be used: {escaped(sound.error)}")
+        return
+    prediction = sound.prediction(rules)
     left, right = st.columns([3, 2])
     with left:
-        player(seen, timeline=[(classifier.labels[i], over_time[:, i]) for i in best])
-        if len(seen) < len(waveform):
-            st.caption(f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it.")
+        _player(sound.samples.part(0.0, MAX_SHOWN_S), prediction, classifier)
     with right:
-        answer, probability = classifier.answer_to(probabilities)
-        st.metric(
-            "Answer",
-            escaped(answer),  # its value is Markdown, too
-            f"{probability:.1%}",
-            delta_color="off",
-            delta_arrow="off",
+        _answer(prediction.probabilities, classifier)
+    if rules is not None:
+        show_events(sound, prediction, slot)
+
+
+def _player(beginning: Float32, prediction: Prediction, classifier: Classifier) -> None:
+    rows, edges = prediction.rows, np.zeros(1)
+    if len(rows):
+        windowing = classifier.windowing
+        edges = cell_edges(
+            len(rows),
+            prediction.recording.duration_s,
+            window_s=windowing.window_s,
+            hop_s=windowing.hop_s,
         )
-        if answer != classifier.labels[best[0]]:
-            st.caption(
-                f"The most probable label, {escaped(classifier.labels[best[0]])}, is not sure "
-                "enough, or background is more probable."
-            )
-        _bars("Top five of all labels", classifier.labels, probabilities)
-        if not classifier.tree.is_flat:
+    n_seen = int(np.searchsorted(edges[:-1], MAX_SHOWN_S))
+    best = np.argsort(-rows[:n_seen].max(axis=0, initial=0.0), kind="stable")[:TOP]
+    timeline = [(classifier.labels[i], rows[:n_seen, i]) for i in best] if n_seen else []
+    player(beginning, timeline=timeline, edges=edges[: n_seen + 1])
+    if prediction.recording.duration_s > MAX_SHOWN_S:
+        note = f"The first {MAX_SHOWN_S:.0f} s are shown; the answer is about all of it"
+        st.caption(f"{note}: the mean of its windows. Events say more." if n_seen else f"{note}.")
+
+
+def _answer(probabilities: Float32, classifier: Classifier) -> None:
+    answer, probability = classifier.answer_to(probabilities)
+    st.metric(
+        "Answer",
+        escaped(answer),  # its value is Markdown, too
+        f"{probability:.1%}",
+        delta_color="off",
+        delta_arrow="off",
+    )
+    best = classifier.labels[int(np.argmax(probabilities))]
+    if answer != best:
+        st.caption(
+            f"The most probable label, {escaped(best)}, is not sure enough, or background is "
+            "more probable."
+        )
+    _bars("Top five of all labels", classifier.labels, probabilities)
+    if not classifier.tree.is_flat:
+        with st.expander("Model by model"):
             _by_head(classifier, probabilities)
 
 

@@ -75,18 +75,22 @@ def beginning(path: str, state: object) -> tuple[Float32, bool]:
 
 
 def player(
-    waveform: Float32, *, timeline: Sequence[tuple[str, npt.NDArray[np.float64]]] = ()
+    waveform: Float32,
+    *,
+    timeline: Sequence[tuple[str, npt.NDArray[np.floating]]] = (),
+    edges: npt.NDArray[np.floating] | None = None,
 ) -> None:
     """Show a player, the waveform, the mel spectrogram, and perhaps a timeline, in one.
 
     Args:
         waveform: Samples at 16 kHz [shape=(n_samples,)].
-        timeline: Names and their probabilities over the clip, at even distances
-            [shape=(n_windows,)] each.
+        timeline: Names and their probabilities over the clip [shape=(n_windows,)] each.
+        edges: Where each probability begins, and the last one ends, in seconds
+            [shape=(n_windows + 1,)]; even distances where they are not given.
     """
     seconds = len(waveform) / SAMPLE_RATE_HZ
     rows = "".join(
-        f'<div class="row">{_area(values, _COLOURS[number % len(_COLOURS)])}'
+        f'<div class="row">{_area(values, edges, seconds, _COLOURS[number % len(_COLOURS)])}'
         f"<span>{html.escape(name)}</span></div>"
         for number, (name, values) in enumerate(timeline)
     )
@@ -110,11 +114,20 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _area(values: npt.NDArray[np.float64], colour: str) -> str:
+def _area(
+    values: npt.NDArray[np.floating],
+    edges: npt.NDArray[np.floating] | None,
+    seconds: float,
+    colour: str,
+) -> str:
+    if edges is None:
+        edges = np.linspace(0.0, seconds, len(values) + 1)
+    edges = np.minimum(edges, seconds)
     steps = "".join(
-        f"L{x} {1 - value:.3f}L{x + 1} {1 - value:.3f}" for x, value in enumerate(values)
+        f"L{edges[x]:.2f} {1 - value:.3f}L{edges[x + 1]:.2f} {1 - value:.3f}"
+        for x, value in enumerate(values)
     )
     return (
-        f'<svg viewBox="0 0 {len(values)} 1" preserveAspectRatio="none">'
-        f'<path d="M0 1{steps}L{len(values)} 1Z" fill="{colour}" opacity="0.75"/></svg>'
+        f'<svg viewBox="0 0 {max(seconds, 0.01):.2f} 1" preserveAspectRatio="none">'
+        f'<path d="M0 1{steps}L{edges[-1]:.2f} 1Z" fill="{colour}" opacity="0.75"/></svg>'
     )

@@ -30,3 +30,17 @@ def cross_validated(scores: Mapping[str, Any]) -> str:
         f"Cross-validated: {scores['accuracy_mean']:.1%} (95 % interval {low:.1%} to {high:.1%}), "
         f"each of {scores['n_clips']:,} clips left out once, in {scores['k']} folds."
     )
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """Return a time inside a recording as clocks show it.
+
+    >>> clock(7), clock(605.26, tenths=True), clock(3600)
+    ('0:07', '10:05.3', '1:00:00')
+    """
+    scale = 10 if tenths else 1
+    units = round(max(seconds, 0.0) * scale)
+    minutes, rest = divmod(units, 60 * scale)
+    shown = f"{rest // scale:02d}" + (f".{rest % scale}" if tenths else "")
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{shown}" if hours else f"{minutes}:{shown}"
