@@ -24,6 +24,7 @@ from soundx.clips.raw import METADATA, RawClips
 from soundx.clips.source import SourceObject
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, LabelTree, usable_as_label
+from soundx.listening.listen import event_rules
 
 # the same texts every time, and no list of them in the folder; by hand more: HYPOTHESIS=5000
 FEW = settings(
@@ -118,6 +119,20 @@ WHOLE = {
     "categories": {"A_x": "A", "A_y": "A", "B_z": "B"},
     "thresholds": {"A_x": 0.5, "A_y": 0.5, "B_z": 0.5},
     "unknown": "unknown",
+    "background": True,
+    "precision": "float32",
+    "window": {
+        "frames": 3,
+        "window_s": 1.92,
+        "hop_s": 0.48,
+        "frame_samples": 15600,
+        "hop_samples": 7680,
+    },
+    "events": {"on": {"A_x": 0.5, "B_z": 0.5}, "off": {"A_x": 0.3}, "min_s": 0.9, "gap_s": 1.0},
+    "files": {},
+    "embedder": {"name": "logmel", "fingerprint": "logmel-1"},
+    "training": {"head": "ridge"},
+    "manifest_digest": "d",
     "heads": {"general": {"classes": ["A", "B"]}, "A": {"classes": ["A_x", "A_y"]}},
 }
 labels = st.one_of(
@@ -139,18 +154,28 @@ labels = st.one_of(
 @example(b"[" * 3000)
 @example(b'{"categories": {"a": ["b"]}, "version": "1"}')
 @example(json.dumps({**WHOLE, "thresholds": {"A_x": "high"}}).encode())
+@example(json.dumps({**WHOLE, "window": {**WHOLE["window"], "frames": 0}}).encode())
+@example(json.dumps({**WHOLE, "events": {**WHOLE["events"], "off": {"A_x": 0.9}}}).encode())
+@example(json.dumps({**WHOLE, "events": {**WHOLE["events"], "on": {"?": 10**400}}}).encode())
+@example(json.dumps({**WHOLE, "version": "\ud800"}).encode())
 def test_labels_are_refused_in_words_or_answer(content):
     try:
         classifier = Classifier({JOINT_MODEL: b"", LABELS: content})
         tree, version = classifier.tree, classifier.version
         rows = np.eye(len(tree.labels), dtype=np.float32)
         answers = [classifier.answer_to(row) for row in rows]
+        if {"window", "events"} <= classifier.info.keys():
+            rules = event_rules(classifier)
+            before, after = classifier.windowing.around
+            assert 0 <= before <= after < classifier.windowing.frames
+            assert all(rules.off.get(label, p) <= p for label, p in rules.on.items())
     except SoundxError as error:
         told = str(error)
         assert told.strip()
         return
     assert isinstance(tree, LabelTree)
-    assert all(isinstance(name, str) for name in (version, *tree.labels, *tree.categories))
+    for name in (version, *tree.labels, *tree.categories):
+        assert name.encode().decode() == name  # it can be written down
     assert set(tree.heads)
     for (answer, probability), label in zip(answers, tree.labels, strict=True):
         assert answer == label or probability < 2

@@ -242,4 +242,10 @@ def check_labels(content: Any) -> str:
     labels = content.get("labels")
     if labels is not None and labels != list(content["categories"]):
         return "labels and categories do not name the same labels in the same order"
+    categories = content["categories"]
+    shown = (content["version"], *categories, *categories.values(), content.get("unknown", ""))
+    try:
+        "".join(shown).encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates: no file can be written of it
+        return "version, categories or unknown hold what is no text"
     return ""
