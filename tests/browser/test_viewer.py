@@ -169,7 +169,7 @@ def test_events_of_a_recording_are_seen_played_and_taken_along(page, phone, shot
     play(audio)
     expect_fits(page)
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
-    shot(page, "viewer_model", height=1600)
+    shot(page, "viewer_model", height=1800)
     name, table = downloaded(page, "Raven")
     assert name == "20260514_213000.selections.txt"
     assert table.startswith("Selection\tView\tChannel\t")
