@@ -85,6 +85,28 @@ def environment(folder: Path, lock: Path, *project: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def plain_environment(folder: Path, *locks: str) -> Iterator[Path]:
+    """Make an environment of what locks name and nothing else; yield its Python; remove it.
+
+    Args:
+        folder: Where it is made; its parent is there.
+        locks: Their texts, with hashes, in the order in which they are installed.
+    """
+    run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    python = folder / "bin/python"
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    exactly = ("--no-deps", "--require-hashes", "--no-build-isolation", "-r")
+    given = folder.with_suffix(".lock")
+    try:
+        for lock in locks:
+            given.write_text(lock)
+            run(*pip, *exactly, given, cwd=folder.parent)
+        yield python
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def nobody_calls_home() -> Iterator[dict[str, str]]:
     """Yield variables that lead all traffic to a proxy of ours; fail if something reaches it."""
     with socket.socket() as proxy:

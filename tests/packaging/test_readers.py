@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ import pytest
 from soundx.listening.events import Event, Recording
 from soundx.listening.formats import FORMATS, write_events
 from soundx.listening.scores import score_events
-from tests.packaging.conftest import run
+from tests.packaging.conftest import plain_environment, run
 from tests.packaging.locks import part_of
 
 LOCK = Path(__file__).with_name("readers.lock")
@@ -109,19 +107,10 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Python of an environment in which others' readers are."""
+    tools = part_of(LOCK, ["setuptools"])
     folder = tmp_path_factory.mktemp("readers")
-    run(sys.executable, "-m", "venv", "env", cwd=folder)
-    python = folder / "env/bin/python"
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    exactly = ("--no-deps", "--require-hashes", "--no-build-isolation", "-r")
-    tools = folder / "tools.lock"
-    tools.write_text(part_of(LOCK, ["setuptools"]))
-    try:
-        for lock in (tools, LOCK):
-            run(*pip, *exactly, lock, cwd=folder)
+    with plain_environment(folder / "env", tools, LOCK.read_text()) as python:
         yield python
-    finally:
-        shutil.rmtree(folder / "env", ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
