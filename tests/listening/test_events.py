@@ -75,6 +75,17 @@ def test_edges_never_go_back_or_beyond_the_end():
         assert (np.diff(edges) >= 0).all()
 
 
+def test_a_sound_is_told_where_it_is(classifier):
+    """Frame i begins at i hops: a window of three frames around it has its middle there."""
+    windowing = classifier.windowing
+    assert (windowing.frames, windowing.hop_s) == (3, 0.48)
+    edges = cell_edges(
+        10, 9.0, window_s=windowing.window_s, hop_s=0.48, hops_before=windowing.around[0]
+    )
+    middles = (edges[1:-2] + edges[2:-1]) / 2
+    np.testing.assert_allclose(middles, 0.48 * np.arange(1, 9) + 0.48)
+
+
 @pytest.mark.parametrize(
     "rules", [{"off": {"dog": 0.9}}, {"min_s": -1.0}, {"gap_s": -0.1}], ids=str
 )

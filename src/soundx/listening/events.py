@@ -94,6 +94,7 @@ def find_events(
     *,
     window_s: float,
     hop_s: float,
+    hops_before: int = 0,
 ) -> list[Event]:
     """Return the events of a recording, in order of time.
 
@@ -105,11 +106,18 @@ def find_events(
         recording: What was heard.
         window_s: Length of a window, in seconds.
         hop_s: Time from one window to the next, in seconds.
+        hops_before: How many hops the first window begins before the recording does.
     """
     if not len(probabilities):
         return []
     background = 1.0 - probabilities.sum(axis=1, dtype=np.float64)
-    edges = cell_edges(len(probabilities), recording.duration_s, window_s=window_s, hop_s=hop_s)
+    edges = cell_edges(
+        len(probabilities),
+        recording.duration_s,
+        window_s=window_s,
+        hop_s=hop_s,
+        hops_before=hops_before,
+    )
     events = []
     for column, (label, category) in enumerate(categories.items()):
         if label not in rules.on:
@@ -138,9 +146,11 @@ def find_events(
     return sorted(events, key=lambda event: (event.onset_s, event.offset_s, event.label))
 
 
-def cell_edges(n_windows: int, duration_s: float, *, window_s: float, hop_s: float) -> np.ndarray:
+def cell_edges(
+    n_windows: int, duration_s: float, *, window_s: float, hop_s: float, hops_before: int = 0
+) -> np.ndarray:
     """Return the borders between what each window speaks for [shape=(n_windows + 1,)], in s."""
-    middle = window_s / 2 - hop_s / 2
+    middle = window_s / 2 - hop_s / 2 - hops_before * hop_s
     edges = middle + hop_s * np.arange(n_windows + 1)
     edges[0], edges[-1] = 0.0, duration_s
     return np.asarray(np.minimum(edges, duration_s))

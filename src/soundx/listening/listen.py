@@ -116,6 +116,7 @@ def events_in(
         recording,
         window_s=windowing.window_s,
         hop_s=windowing.hop_s,
+        hops_before=windowing.around[0],
     )
 
 

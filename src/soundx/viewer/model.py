@@ -215,6 +215,7 @@ def _player(beginning: Float32, prediction: Prediction, classifier: Classifier) 
             prediction.recording.duration_s,
             window_s=windowing.window_s,
             hop_s=windowing.hop_s,
+            hops_before=windowing.around[0],
         )
     n_seen = int(np.searchsorted(edges[:-1], MAX_SHOWN_S))
     best = np.argsort(-rows[:n_seen].max(axis=0, initial=0.0), kind="stable")[:TOP]
