@@ -443,11 +443,11 @@ def _table(scores: Mapping[str, Any]) -> str:
         "segment": "segments of {segment_s:g} s",
         "intersection": "intersection (DTC {dtc:g}, GTC {gtc:g})",
     }
-    lines = [f"{'':52}      F1  precision  recall  macro F1"]
+    lines = [f"{'':54}    F1  precision  recall  macro F1"]
     for way, title in ways.items():
         one = scores[way]
         lines.append(
-            f"{title.format(**scores['conventions']):52}  {one['f1']:6.3f}  {one['precision']:9.3f}"
+            f"{title.format(**scores['conventions']):54}{one['f1']:6.3f}  {one['precision']:9.3f}"
             f"  {one['recall']:6.3f}  {one['macro_f1']:8.3f}"
         )
     lines.append(
