@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from soundx.classifier.bundle import Classifier, head_files
-from soundx.classifier.options import ExportOptions
+from soundx.classifier.options import ExportOptions, window_frames
 from soundx.embedders import EmbedderSettings, load_embedder
-from soundx.errors import BrokenFileError, SoundxError
+from soundx.errors import BrokenFileError, Setting, SoundxError
 from soundx.labels import GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions, build_head, clip_probabilities
 from soundx.modelling.joint import TrainedHeads
@@ -107,6 +107,35 @@ def test_heads_of_another_embedder_are_refused():
     other = dataclasses.replace(heads, embedder=dataclasses.replace(embedder.info, fingerprint="x"))
     with pytest.raises(SoundxError, match="embeddings are by"):
         export_classifier(embedder, other)
+
+
+@pytest.mark.parametrize("window_s", [0.96, 1.44, 1.92, 3.36, 9.6])
+def test_a_window_is_of_as_many_frames_as_span_it(window_s):
+    info = load_embedder("logmel").info
+    n_frames = window_frames(info, ExportOptions(window_s=window_s))
+    assert info.window_s + (n_frames - 1) * info.hop_s == pytest.approx(window_s)
+
+
+@pytest.mark.parametrize(("window_s", "nearest"), [(2.0, "1.92"), (1.7, "1.92"), (0.1, "0.96")])
+def test_a_window_that_no_number_of_frames_spans_is_refused_with_the_nearest(window_s, nearest):
+    info = load_embedder("logmel").info
+    with pytest.raises(SoundxError, match=rf"spans {window_s} s; the nearest is {nearest}") as told:
+        window_frames(info, ExportOptions(window_s=window_s))
+    assert told.value.remedy == Setting("export.window_s", nearest)
+    assert window_frames(info, ExportOptions(window_s=float(told.value.remedy.value))) >= 1
+
+
+def test_windows_of_another_length_are_exported_and_told(rng):
+    from soundx.classifier.export import export_classifier
+
+    embedder = load_embedder("logmel")
+    heads = untrained(embedder, FLAT)
+    classifier = export_classifier(embedder, heads, ExportOptions(window_s=0.96))
+    assert classifier.windowing.frames == 1
+    clip = (0.1 * rng.standard_normal(50_000)).astype(np.float32)
+    heard = classifier.hear(clip)
+    expected = heads.predict(heard.frames, np.ones(len(heard.frames), np.int64))
+    np.testing.assert_allclose(heard.windows, expected, atol=1e-4)
 
 
 def test_many_threads_may_ask_one_classifier(rng, exported):

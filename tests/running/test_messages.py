@@ -72,8 +72,9 @@ def known_parameters() -> set[str]:
 
 
 def settings_in_the_source() -> list[Setting]:
+    """Each setting that an error names; a number stands for a value that is worked out."""
     return [
-        Setting(*(argument.value for argument in node.args))
+        Setting(node.args[0].value, getattr(node.args[1], "value", "1"))
         for module in SOURCE.rglob("*.py")
         for node in ast.walk(ast.parse(module.read_text()))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Setting"
