@@ -284,7 +284,7 @@ MISTAKES: list[Mistake] = [
     ("a threshold beyond all", "run --pipelines=listening --params=listening.threshold=7", ("listening.threshold", "7")),
     ("a format there is not", "run --pipelines=listening --params=\"listening.formats=['ravn']\"", ("listening.formats", "raven")),
     ("a precision there is not", "run --pipelines=training --params=export.precision=int4", ("export.precision", "float16")),
-    ("windows of no number of frames", f"{EMBED},training --params=export.window_s=1.5", ("spans 1.5 s", "nearest is 1.44", "--params=export.window_s=SECONDS")),
+    ("windows of no number of frames", f"{EMBED},training --params=export.window_s=1.5", ("spans 1.5 s", "nearest is 1.44", "--params=export.window_s=1.44")),
     # one step before another
     ("training first", "run --pipelines=training", ("is not there", "Run what makes it first: kedro run")),
     ("evaluation first", "run --pipelines=evaluation", ("no trained heads", "--pipelines=training")),

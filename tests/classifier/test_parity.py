@@ -39,6 +39,11 @@ def clips():
     ]
 
 
+@pytest.fixture(autouse=True)
+def ten_minutes(monkeypatch):
+    monkeypatch.setattr("soundx.classifier.parity._TEN_MINUTES_S", 600)
+
+
 @pytest.fixture
 def no_edges(monkeypatch):
     monkeypatch.setattr("soundx.classifier.parity.edge_clips", list)
@@ -133,7 +138,10 @@ def test_another_label_first_is_stopped_however_near(exported, clips, no_edges):
     assert tied.report()["changed_top1"] == 0
 
 
-@pytest.mark.parametrize("precision", ["float16", "dynamic", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "dynamic"))],
+)
 def test_what_is_smaller_may_lose_a_little_and_is_told(exported, clips, no_edges, precision):
     from soundx.classifier.export import export_classifier
 

@@ -178,7 +178,7 @@ def test_its_metadata_is_what_the_schema_of_tflite_support_calls_so(plain):
     (entry,) = [m for m in model.metadata if m.name == b"TFLITE_METADATA"]
     metadata = bytes(model.buffers[entry.buffer].data)
     assert metadata[4:8] == b"M001"
-    for text in (b"soundx v1", b"labels.txt", b"categories.txt", *(o.encode() for o in OUTPUTS)):
+    for text in (b"soundx", b"labels.txt", b"categories.txt", *(o.encode() for o in OUTPUTS)):
         assert text in metadata
 
 

@@ -46,6 +46,6 @@ def window_frames(embedder: EmbedderInfo, options: ExportOptions) -> int:
         raise SoundxError(
             f"No number of the embedder's windows ({embedder.window_s} s every {embedder.hop_s} s) "
             f"spans {options.window_s} s; the nearest is {span_s:g}.",
-            remedy=Setting("export.window_s", "SECONDS"),
+            remedy=Setting("export.window_s", f"{span_s:g}"),
         )
     return n
