@@ -68,7 +68,10 @@ def exported_in(precision: str) -> bytes:
     return classifier.files[JOINT_MODEL]
 
 
-@pytest.fixture(scope="module", params=["float32", "float16", "dynamic", "int8"])
+SMALLER = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "dynamic", "int8")]
+
+
+@pytest.fixture(scope="module", params=["float32", *SMALLER])
 def content(request):
     return exported_in(request.param)
 

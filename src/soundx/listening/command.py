@@ -289,8 +289,7 @@ def _classifier(given: str | None) -> Classifier:
         if (folder / LABELS).is_file():
             return Classifier.of_folder(folder, threads=1)
     raise SoundxError(
-        f"There is no classifier in {place}. Train one (kedro run; make run makes one of "
-        "synthesised clips in data/demo), or name its folder: --model DIR"
+        f"There is no classifier in {place}. Name the folder of one that was trained: --model DIR"
     )
 
 
