@@ -108,7 +108,10 @@ def test_the_embedder_of_the_docs_is_trained_on_and_shipped(
 
 @pytest.mark.parametrize(
     ("head", "name"),
-    [("dense", "labels"), pytest.param("seed", "general", marks=pytest.mark.slow)],
+    [
+        pytest.param("dense", "labels", marks=pytest.mark.slow),
+        pytest.param("seed", "general", marks=pytest.mark.slow),
+    ],
 )
 def test_the_head_of_the_docs_is_trained_and_shipped(three_labels, monkeypatch, head, name):
     namespace = {}

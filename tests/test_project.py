@@ -160,6 +160,7 @@ def test_a_second_run_embeds_nothing_and_gives_the_same_metrics(own_demo, monkey
     assert (report["embedded"], report["cache_hits"]) == (0, report["clips"])
 
 
+@pytest.mark.slow
 def test_every_training_run_is_kept_and_two_can_be_compared(own_demo):
     versions = load("model_versions", env="demo", data_root=str(own_demo))
     (first,) = versions

@@ -74,7 +74,11 @@ def exported():
 
 @pytest.mark.parametrize(
     ("pairs", "head_files"),
-    [(NESTED, True), (FLAT, False), pytest.param(NESTED, False, marks=pytest.mark.slow)],
+    [
+        pytest.param(NESTED, True, marks=pytest.mark.slow),
+        (FLAT, False),
+        pytest.param(NESTED, False, marks=pytest.mark.slow),
+    ],
 )
 def test_tflite_gives_the_keras_answer_at_any_length(rng, pairs, head_files):
     embedder = load_embedder("logmel")

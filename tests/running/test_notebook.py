@@ -99,6 +99,7 @@ def test_the_worst_errors_are_heard_and_seen(demo_project, demo):
     assert not warnings(notebook)
 
 
+@pytest.mark.slow
 def test_a_head_of_ones_own_is_compared_with_the_shipped_one(demo_project, demo):
     notebook = execute(demo_project, "04_your_own_head.ipynb")
     metrics = json.loads((demo / "08_reporting/metrics.json").read_text())
