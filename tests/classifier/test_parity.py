@@ -140,7 +140,7 @@ def test_another_label_first_is_stopped_however_near(exported, clips, no_edges):
 
 @pytest.mark.parametrize(
     "precision",
-    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "dynamic"))],
+    ["float16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dynamic", "int8"))],
 )
 def test_what_is_smaller_may_lose_a_little_and_is_told(exported, clips, no_edges, precision):
     from soundx.classifier.export import export_classifier

@@ -30,6 +30,7 @@ def test_a_head_learns_stops_early_and_keeps_its_best_epoch(rng):
     ]
 
 
+@pytest.mark.slow
 def test_same_frames_same_head(rng):
     train, validation = blobs(rng), blobs(rng)
     answers = [

@@ -40,6 +40,7 @@ def test_frames_that_fit_are_in_memory_in_the_order_of_the_clips(embedded):
     assert frames.targets[:3].tolist() == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_head_learns_as_well_from_blocks(embedded):
     kept, clips = embedded
     options = TrainingOptions(hidden_units=(16,), max_epochs=15, learning_rate=0.01, batch_size=8)

@@ -51,7 +51,7 @@ def weights(heads):
     return [w for name in sorted(heads.models) for w in heads.models[name].get_weights()]
 
 
-@pytest.mark.parametrize("head", ["ridge", "dense", "seed"])
+@pytest.mark.parametrize("head", ["ridge", "dense", pytest.param("seed", marks=pytest.mark.slow)])
 def test_spoilt_test_clips_change_nothing_that_is_learnt(project, head):
     options = TrainingOptions(head=head, max_epochs=2, hidden_units=(8,))
     honest = train_heads(*project(spoilt=False), options, RejectionOptions())

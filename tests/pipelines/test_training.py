@@ -125,7 +125,7 @@ def test_the_classifier_answers_for_sounds_it_never_heard(made, inputs):
         assert classifier.labels[classifier.predict(clip).argmax()] == label
 
 
-@pytest.mark.parametrize("head", ["ridge", "dense"])
+@pytest.mark.parametrize("head", ["ridge", pytest.param("dense", marks=pytest.mark.slow)])
 def test_noise_is_learnt_as_none_of_the_labels(inputs, noise, head):
     options = inputs["params:training"].model_copy(update={"head": head})
     made = run(create_pipeline(), {**inputs, "noise_frames": noise, "params:training": options})
