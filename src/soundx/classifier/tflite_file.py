@@ -20,6 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from soundx.audio import SAMPLE_RATE_HZ, framing
+from soundx.errors import SoundxError
 from soundx.labels import LabelTree
 
 LABEL_FILE, CATEGORY_FILE = "labels.txt", "categories.txt"
@@ -52,6 +53,11 @@ def finished(content: bytes, tree: LabelTree) -> bytes:
     """
     model = _parsed(content)
     graph = model.subgraphs[0]
+    if not model.signatureDefs:
+        raise SoundxError(
+            "The embedder's graph holds variables that the export cannot see: make constants of "
+            "them (soundx.embedders.Exportable)."
+        )
     signature = model.signatureDefs[0]
     place = {output.name.decode(): output.tensorIndex for output in signature.outputs}
     given = graph.inputs[0]

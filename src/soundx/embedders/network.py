@@ -177,6 +177,19 @@ def build_network(
         return target.read_bytes()
 
 
+def frozen(saved_model: Any) -> Any:
+    """Return a SavedModel's function from waveform to embeddings, its variables made constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    whole = tf.function(lambda waveform: saved_model(waveform)[1]).get_concrete_function(
+        tf.TensorSpec([None], tf.float32)
+    )
+    return convert_variables_to_constants_v2(whole)
+
+
 def cut_out(saved_model: Any, layers: Sequence[int] = ()) -> Any:
     """Return the function from patches to frames inside a YAMNet SavedModel.
 
@@ -188,21 +201,15 @@ def cut_out(saved_model: Any, layers: Sequence[int] = ()) -> Any:
         NotYamnetShapedError: There is no such function in it, or it gives other answers.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
 
-    whole = tf.function(lambda waveform: saved_model(waveform)[1]).get_concrete_function(
-        tf.TensorSpec([None], tf.float32)
-    )
-    frozen = convert_variables_to_constants_v2(whole)
-    first = next((op for op in frozen.graph.get_operations() if op.type == "Conv2D"), None)
+    whole = frozen(saved_model)
+    first = next((op for op in whole.graph.get_operations() if op.type == "Conv2D"), None)
     if first is None or first.inputs[0].shape.as_list()[1:] != [PATCH_FRAMES, MEL_BANDS, 1]:
         raise NotYamnetShapedError("it does not begin with a convolution over 96 x 64 patches")
-    inner = [op.outputs[0] for op in frozen.graph.get_operations() if op.type in _RECTIFIERS]
+    inner = [op.outputs[0] for op in whole.graph.get_operations() if op.type in _RECTIFIERS]
     if layers and max(layers) >= len(inner):
         raise NotYamnetShapedError(f"it has {len(inner)} layers, and none is number {max(layers)}")
-    pruned = frozen.prune(first.inputs[0], [frozen.outputs[0], *(inner[i] for i in layers)])
+    pruned = whole.prune(first.inputs[0], [whole.outputs[0], *(inner[i] for i in layers)])
 
     def network(patches: tf.Tensor) -> tf.Tensor:
         embedding, *activations = pruned(tf.expand_dims(patches, -1))

@@ -35,6 +35,7 @@ from soundx.embedders.network import (
     TensorFlowNetwork,
     build_network,
     cut_out,
+    frozen,
     gpu_is_visible,
     load_saved_model,
 )
@@ -246,17 +247,19 @@ class YamnetEmbedder(Embedder, Shareable, Layered, Exportable):
         return {k: v for k, v in super().__getstate__().items() if k != "saved_model"}
 
     def graph(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        model = self.saved_model
-        if not self.layers:
-
-            def embed(waveform: tf.Tensor) -> tf.Tensor:
-                _, embeddings, _ = model(waveform)
-                return embeddings
-
-            return embed
         from soundx.embedders.tf_front_end import patches
 
-        network = cut_out(model, self.layers)
+        try:
+            network = cut_out(self.saved_model, self.layers)
+        except NotYamnetShapedError:
+            # with its own front end, as it is asked clip by clip
+            whole = frozen(self.saved_model)
+
+            def embed(waveform: tf.Tensor) -> tf.Tensor:
+                (frames,) = whole(waveform)
+                return frames
+
+            return embed
         return lambda waveform: network(patches(waveform))
 
 
