@@ -35,7 +35,7 @@ ENTRANCES = ("cli", "settings", "pipeline_registry", "__main__")
 ONLY = {
     "progress": {"errors", "parallel", "labels", "options", "storage"},
     "listening": {
-        *("errors", "labels", "parallel", "progress", "audio", "classifier.bundle"),
+        *("errors", "labels", "parallel", "progress", "audio", "classifier.bundle", "markup"),
         *("storage.checksum", "storage.whole"),
     },
 }

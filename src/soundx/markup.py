@@ -1,4 +1,4 @@
-"""Names that others chose, where Markdown or HTML is read: they are shown, never obeyed.
+"""Names that others chose, where terminals, Markdown or HTML read them: shown, never obeyed.
 
 Folders, files, labels, categories, licences and messages about them come from outside. This is
 the one place that makes them safe; who writes them into Markdown, a page or a preview asks here.
@@ -6,6 +6,7 @@ the one place that makes them safe; who writes them into Markdown, a page or a p
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 
@@ -20,6 +21,18 @@ _LOOK_ALIKE = str.maketrans(
         "|": "\N{LIGHT VERTICAL BAR}",
     }
 )
+
+
+def printable(name: str) -> str:
+    r"""Return a name as it can be printed and stored, whatever bytes it is made of.
+
+    >>> printable("dog/caf\udce9.wav")
+    'dog/caf\\xe9.wav'
+    """
+    text = name
+    with contextlib.suppress(UnicodeEncodeError):  # halves of characters, which a bucket may hold
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def escaped(text: object) -> str:

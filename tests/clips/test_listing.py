@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from soundx.clips.listing import list_folder, printable
+from soundx.clips.listing import list_folder
 from soundx.clips.manifest import IngestionOptions, scan_clips
 from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource
+from soundx.markup import printable
 from soundx.storage.whole import whole_file
 
 STRANGE = {

@@ -6,10 +6,10 @@ from contextlib import closing
 import pytest
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
-from soundx.clips.listing import printable
 from soundx.clips.mirror import MirrorOptions, mirror, print_plan
 from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource, SourceObject
+from soundx.markup import printable
 from tests.conftest import every_byte
 
 WHATEVER_WENT = MirrorOptions(force=True)

@@ -17,6 +17,7 @@ PARTS = (
     "__init__.py",
     "errors.py",
     "labels.py",
+    "markup.py",
     "parallel.py",
     "progress.py",
     "audio/__init__.py",

@@ -6,7 +6,6 @@ names that are no text. Each is named, none is opened, and nothing waits for one
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -49,18 +48,6 @@ def list_folder(root: Path) -> Iterator[tuple[str, str]]:
             else:
                 yield name, _why_no_file(entry) or _why_no_name(name)
         waiting += reversed(inside)
-
-
-def printable(name: str) -> str:
-    r"""Return a name as it can be printed and stored, whatever bytes it is made of.
-
-    >>> printable("dog/caf\udce9.wav")
-    'dog/caf\\xe9.wav'
-    """
-    text = name
-    with contextlib.suppress(UnicodeEncodeError):  # halves of characters, which a bucket may hold
-        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_hidden(name: str) -> bool:

@@ -20,12 +20,13 @@ import pandas as pd
 from pydantic import Field
 
 from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
-from soundx.clips.listing import is_hidden, printable
+from soundx.clips.listing import is_hidden
 from soundx.clips.metadata import METADATA, check_names
 from soundx.clips.raw import RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.errors import AudioError, ClipChangedError, DecoderLostError, Remedy, SoundxError
 from soundx.labels import BACKGROUND, LabelTree, category_of, shown_label, usable_as_label
+from soundx.markup import printable
 from soundx.options import Options
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track

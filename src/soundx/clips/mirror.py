@@ -23,9 +23,9 @@ from pydantic import Field
 from rich.console import Console
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger, LedgerEntry, version_of
-from soundx.clips.listing import printable
 from soundx.clips.source import ClipSource, SourceObject
 from soundx.errors import Setting, SoundxError
+from soundx.markup import printable
 from soundx.options import Options
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track

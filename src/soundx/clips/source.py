@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from soundx.clips.listing import is_hidden, list_folder, printable
+from soundx.clips.listing import is_hidden, list_folder
 from soundx.errors import Setting, SoundxError
+from soundx.markup import printable
 from soundx.parallel import n_workers
 from soundx.progress import counted
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from soundx import __version__
 from soundx.audio import decoding
 from soundx.errors import SoundxError
+from soundx.markup import printable
 from soundx.storage.whole import whole_file
 
 if TYPE_CHECKING:
@@ -254,18 +255,13 @@ def _cut(sources: Sequence[Source], events: Sequence[Event], options: argparse.N
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    name = _printable(row["file"])
+    name = printable(row["file"])
     if row["error"]:
         return f"{name}\tcannot be heard: {row['error']}"
     return (
-        f"{name}\t{_printable(row['answer'])}\t{row['probability']:.3f}\t"
+        f"{name}\t{printable(row['answer'])}\t{row['probability']:.3f}\t"
         f"{row['duration_s']:.1f} s\t{row['n_events']} events"
     )
-
-
-def _printable(text: str) -> str:
-    """Return a name as it can be shown: other people's may hold what moves the cursor."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _rules(options: argparse.Namespace) -> dict[str, float]:
@@ -455,12 +451,12 @@ def _table(scores: Mapping[str, Any]) -> str:
     )
     for label, one in scores["labels"].items():
         lines.append(
-            f"  {_printable(label):50}  {one['event']['f1']:6.3f}  (segments "
+            f"  {printable(label):50}  {one['event']['f1']:6.3f}  (segments "
             f"{one['segment']['f1']:.3f}, {one['n_found']} found, {one['n_true']} true)"
         )
     told = scores["recordings"]
     for name in told["truth_not_listened_to"]:
-        lines.append(f"not listened to: {_printable(name)}")
+        lines.append(f"not listened to: {printable(name)}")
     return "\n".join(lines) + "\n"
 
 

@@ -10,13 +10,13 @@ import csv
 import io
 import logging
 import re
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from soundx.errors import SoundxError
+from soundx.storage.whole import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,6 @@ def keep_together(folder: Path, rows: Mapping[str, Row]) -> Iterator[set[str]]:
         _write(path, {**{name: row for name, row in rows.items() if name in there}, **known})
 
 
-def shown(text: str) -> str:
-    """Return a name as it can be printed and stored, whatever bytes it is made of."""
-    with suppress(UnicodeEncodeError):
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _read(path: Path) -> dict[str, Row] | None:
     """Return the rows by filename, empty where there is no table, None where it is not ours."""
     try:
@@ -104,11 +97,8 @@ def _write(path: Path, rows: Mapping[str, Row]) -> None:
     csv.writer(text, lineterminator="\n").writerows(
         [Row._fields, *sorted(rows.values(), key=lambda row: row.filename)]
     )
-    partial = path.with_name(f".{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
-        partial.write_text(text.getvalue(), encoding="utf-8", newline="")
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_text(text.getvalue(), encoding="utf-8", newline="")
     except OSError as error:
         raise SoundxError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

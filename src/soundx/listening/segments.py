@@ -33,7 +33,8 @@ from soundx.audio.decoding import decode_blocks
 from soundx.errors import AudioError, SoundxError
 from soundx.labels import usable_as_label
 from soundx.listening.events import Event
-from soundx.listening.groups import Row, keep_together, shown
+from soundx.listening.groups import Row, keep_together
+from soundx.markup import printable
 from soundx.progress import counted, track
 
 How = Literal["all", "random", "best", "balanced"]
@@ -66,7 +67,7 @@ class PartlyCutError(SoundxError):
     def __init__(self, reasons: Mapping[str, Sequence[str]], cut: Sequence[Path]) -> None:
         self.reasons = {file: list(why) for file, why in reasons.items()}
         self.cut = list(cut)
-        first = [f"{shown(file)}: {why[0]}" for file, why in self.reasons.items()][:_EXAMPLES]
+        first = [f"{printable(file)}: {why[0]}" for file, why in self.reasons.items()][:_EXAMPLES]
         more = "; ..." if len(self.reasons) > _EXAMPLES else ""
         super().__init__(
             f"Not all clips could be cut from {counted(len(self.reasons), 'recording')}: "
@@ -199,8 +200,8 @@ def cut_segments(
     except OSError as error:
         where = error.filename or folder
         raise SoundxError(
-            f"{shown(str(where))} cannot be written: {error.strerror or error}. Clips that were "
-            "cut are whole; cut again, and the others follow."
+            f"{printable(str(where))} cannot be written: {error.strerror or error}. Clips that "
+            "were cut are whole; cut again, and the others follow."
         ) from error
     made = [folder / clip.name for clip in clips if clip.name in there]
     if reasons:
@@ -226,7 +227,7 @@ class _Clip:
 
     @property
     def row(self) -> Row:
-        return Row(self.name, self.event.label, self.event.category, shown(self.event.file))
+        return Row(self.name, self.event.label, self.event.category, printable(self.event.file))
 
 
 def _plan(
@@ -247,7 +248,7 @@ def _plan(
         start, end = _span(event, padding_s=padding_s, min_s=min_s)
         if end - start > _MOST_WAV_SAMPLES:
             raise SoundxError(
-                f"{shown(event.file)}: '{event.label}' from {event.onset_s:.3f} s to "
+                f"{printable(event.file)}: '{event.label}' from {event.onset_s:.3f} s to "
                 f"{event.offset_s:.3f} s is longer than a WAV file can be."
             )
         clips.append(_Clip(event, f"{name}.wav", start, end))
@@ -271,7 +272,7 @@ def _check(event: Event) -> None:
     # NaN is not below anything
     if not (0 <= event.onset_s < event.offset_s < math.inf and event.probability >= 0):
         raise SoundxError(
-            f"{shown(event.file)}: '{event.label}' cannot be cut from {event.onset_s} s to "
+            f"{printable(event.file)}: '{event.label}' cannot be cut from {event.onset_s} s to "
             f"{event.offset_s} s with the probability {event.probability}."
         )
 
@@ -372,7 +373,7 @@ def _put_in_place(piece: Path, target: Path) -> str:
         piece.replace(target)
     elif not (target.is_file() and filecmp.cmp(piece, target, shallow=False)):
         return (
-            f"{shown(str(target))} is there already and holds something else: take it away, or "
+            f"{printable(str(target))} is there already and holds something else: take it away, or "
             "cut to another folder"
         )
     return ""
