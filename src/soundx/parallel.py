@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -33,18 +33,25 @@ def map_in_threads(
     exception is raised in its turn, and what is still waiting is dropped.
     """
     workers = workers or n_workers()
-    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="soundx") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers * in_flight_per_worker:
-                    yield waiting.popleft().result()
-            while waiting:
+        yield from map_in_order(function, items, pool, in_flight=workers * in_flight_per_worker)
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], executor: Executor, *, in_flight: int
+) -> Iterator[Result]:
+    """Apply a function by an executor that others may use as well; the same otherwise."""
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) >= in_flight:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 class Pool(Generic[Item]):

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import hashlib
 import math
 import os
-import re
 import shutil
 import struct
 import tempfile
 import time
-import unicodedata
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +33,7 @@ from soundx.listening.events import Event
 from soundx.listening.groups import Row, keep_together
 from soundx.markup import printable
 from soundx.progress import counted, track
+from soundx.storage.names import folded, names_apart, short_hash
 
 How = Literal["all", "random", "best", "balanced"]
 """Which events of a label are chosen."""
@@ -43,10 +41,6 @@ How = Literal["all", "random", "best", "balanced"]
 _SCORE_BINS = 10
 _LONGEST_LABEL = 200  # as ingestion has it
 _SPECIAL_FOLDERS = (":TEST", ":BACKGROUND")  # what ingestion takes for no label
-_LONGEST_STEM = 100
-_PLAIN_STEM = re.compile(r"\w(?:[\w .+()-]*[\w)])?")
-_ODD = re.compile(r"[^\w+()-]")
-_KEPT_LETTERS = 24
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _MOST_WAV_SAMPLES = (2**32 - 1 - _WAV_HEADER.size) // 2
 _ASIDE = ".soundx-segments-"
@@ -237,14 +231,16 @@ def _plan(
     for event in events:
         _check(event)
     once = {(*_place(event), event.label, event.probability): event for event in events}
-    stems = _stems([*paths, *(event.file for event in once.values())])
+    stems = names_apart(
+        {file: PurePosixPath(file).stem for file in (*paths, *(e.file for e in once.values()))}
+    )
     names = {key: _name(event, stems[event.file]) for key, event in once.items()}
-    alike = Counter(map(_folded, names.values()))
+    alike = Counter(map(folded, names.values()))
     clips = []
     for key, event in once.items():
         name = names[key]
-        if alike[_folded(name)] > 1:
-            name += f"~{_hashed(repr(key))}"
+        if alike[folded(name)] > 1:
+            name += f"~{short_hash(repr(key))}"
         start, end = _span(event, padding_s=padding_s, min_s=min_s)
         if end - start > _MOST_WAV_SAMPLES:
             raise SoundxError(
@@ -387,17 +383,6 @@ def _remove_stale(folder: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _stems(files: Iterable[str]) -> dict[str, str]:
-    """Return what each recording's clips begin with: its name, and a hash where two have it."""
-    stems = {file: PurePosixPath(file).stem for file in files}
-    alike = Counter(map(_folded, stems.values()))
-    for file, stem in stems.items():
-        is_plain = _PLAIN_STEM.fullmatch(stem) and len(stem.encode()) <= _LONGEST_STEM
-        if not is_plain or alike[_folded(stem)] > 1:
-            stems[file] = f"{_ODD.sub('_', stem)[:_KEPT_LETTERS]}~{_hashed(file)}"
-    return stems
-
-
 def _name(event: Event, stem: str) -> str:
     # six digits are eleven days
     return f"{event.label}/{stem}_{event.onset_s:010.3f}_{min(event.probability, 1.0):.3f}"
@@ -409,12 +394,3 @@ def _place(event: Event) -> tuple[Any, ...]:
 
 def _samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE_HZ)
-
-
-def _folded(name: str) -> str:
-    """Return what is the same of names that some disk takes for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _hashed(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]

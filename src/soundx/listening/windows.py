@@ -7,16 +7,15 @@ threads, a few at a time.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
 
 from soundx.audio import Float32
 from soundx.classifier.bundle import Classifier, Windowing
-from soundx.parallel import n_workers
+from soundx.parallel import map_in_order, n_workers
 
 PIECE_ROWS = 62
 """Rows of a piece: half a minute. More cost memory, fewer are computed twice more often."""
@@ -147,14 +146,5 @@ def hear(
             n_samples=piece.n_samples_before + len(piece.samples),
         )
 
-    waiting: deque[Future[Heard]] = deque()
-    try:
-        for piece in cut_pieces(blocks, classifier.windowing, first_row=first_row):
-            waiting.append(executor.submit(compute, piece))
-            if len(waiting) > n_workers():
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+    pieces = cut_pieces(blocks, classifier.windowing, first_row=first_row)
+    yield from map_in_order(compute, pieces, executor, in_flight=n_workers() + 1)

@@ -12,7 +12,7 @@ import re
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _PLAIN = re.compile(r"\w(?:[\w .+()-]*[\w)])?")
 _LONGEST_BYTES = 100
@@ -25,11 +25,22 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     >>> file_names(["ANIMAL", "a/b"])
     {'ANIMAL': 'ANIMAL', 'a/b': 'a_b~c14cddc033f6'}
     """
-    names = list(dict.fromkeys(names))
-    alike = Counter(map(_folded, names))
+    return names_apart({name: name for name in names})
+
+
+def names_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Return a name for a file of each thing, all different on any disk.
+
+    Args:
+        names: The name of each thing; two things may have one.
+
+    >>> names_apart({"a/rec.wav": "rec", "b.wav": "b"})
+    {'a/rec.wav': 'rec', 'b.wav': 'b'}
+    """
+    alike = Counter(map(folded, names.values()))
     return {
-        name: name if alike[_folded(name)] == 1 and _is_plain(name) else _escaped(name)
-        for name in names
+        thing: name if alike[folded(name)] == 1 and _is_plain(name) else _escaped(name, thing)
+        for thing, name in names.items()
     }
 
 
@@ -39,15 +50,20 @@ def name_aside(name: str) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    return len(name.encode()) <= _LONGEST_BYTES and _PLAIN.fullmatch(name) is not None
+    # the pattern first: halves of characters are none of it, and cannot be encoded
+    return _PLAIN.fullmatch(name) is not None and len(name.encode()) <= _LONGEST_BYTES
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """Return what is the same of names that some disk takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _escaped(name: str) -> str:
+def _escaped(name: str, thing: str) -> str:
     beginning = re.sub(r"[^\w+()-]", "_", name)[:_KEPT_LETTERS]
-    hashed = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{beginning}~{hashed}"
+    return f"{beginning}~{short_hash(thing)}"
+
+
+def short_hash(text: str) -> str:
+    """Return a piece of a hash, that tells names apart which would otherwise meet."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
