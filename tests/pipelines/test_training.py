@@ -261,3 +261,20 @@ def test_a_model_that_cannot_be_exported_leaves_the_old_one_as_it_was(inputs, tm
         run(create_pipeline(), {**inputs, **folders, "params:training": broken})
     assert {name: every_byte(tmp_path / name) for name in kept} == kept
     assert folders["classifier"].load().version == version
+
+
+def test_left_out_accuracy_is_of_labelled_clips_among_the_labels(inputs, noise, monkeypatch):
+    """As of test clips: background, however probable, neither adds to it nor takes from it."""
+    learn = nodes.train_labels
+
+    def sure_of_background(*arguments):
+        trained = learn(*arguments)
+        places, probabilities = trained.left_out
+        probabilities = 0.1 * probabilities
+        probabilities[:, -1] += 0.9
+        chosen = {**trained.chosen, "left_out_accuracy": 0.0}  # as it is with noise among the clips
+        return dataclasses.replace(trained, chosen=chosen, left_out=(places, probabilities))
+
+    monkeypatch.setattr(nodes, "train_labels", sure_of_background)
+    heads = run(create_pipeline(), {**inputs, "noise_frames": noise})["heads"]
+    assert heads.training["left_out_accuracy"] == 1.0

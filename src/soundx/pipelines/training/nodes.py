@@ -154,7 +154,13 @@ def train_heads(
         truth = targets.iloc[chosen]
     thresholds = choose_thresholds(probabilities, truth.to_numpy(), len(number), rejection)
     by_label = dict(zip(tree.labels, map(float, thresholds), strict=True))
-    return dataclasses.replace(heads, thresholds=by_label)
+    told = dict(heads.training)
+    if trained.left_out is not None:
+        # of labelled clips, among the labels: what accuracy is of test clips, too
+        labelled = truth.to_numpy() < len(number)
+        right = probabilities[:, : len(number)].argmax(axis=1) == truth.to_numpy()
+        told["left_out_accuracy"] = float(right[labelled].mean())
+    return dataclasses.replace(heads, thresholds=by_label, training=told)
 
 
 def export_heads(
