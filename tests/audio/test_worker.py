@@ -17,7 +17,7 @@ import soundfile
 from soundx.audio import decoding, reading
 from soundx.audio.decoding import decode_blocks, decode_clip, inspect_clip
 from soundx.audio.worker import HEADER
-from soundx.errors import AudioError, ClipChangedError, DecoderLostError
+from soundx.errors import AudioError, ClipChangedError, DecoderLostError, SoundxError
 
 
 @pytest.fixture
@@ -257,3 +257,15 @@ def test_a_day_of_silence_is_decoded_no_further_than_allowed(tmp_path, monkeypat
         list(reading.read_waveform(tmp_path / "silence.flac", max_s=60.0))
     assert sum(measured) < 8000 * 60 + 2**18
     assert len(decode_clip(tmp_path / "silence.flac", max_s=661.0)) == 16_000 * 660
+
+
+def test_a_worker_that_does_not_start_is_told_where_it_is_needed(write_clip, monkeypatch, capfd):
+    def refuse(self):
+        raise SoundxError("no worker")
+
+    monkeypatch.setattr(decoding._Worker, "__init__", refuse)
+    monkeypatch.setattr(decoding, "_idle", [])
+    decoding.start_ahead()
+    with pytest.raises(SoundxError, match="no worker"):
+        decode_clip(write_clip("a.wav"))
+    assert capfd.readouterr().err == ""

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from soundx.classifier.bundle import JOINT_MODEL, LABELS, Classifier
-from soundx.clips.listing import printable
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions, scan_clips
 from soundx.clips.mirror import mirror, why_refused
 from soundx.clips.raw import METADATA, RawClips
@@ -25,6 +24,7 @@ from soundx.clips.source import SourceObject
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, LabelTree, usable_as_label
 from soundx.listening.listen import event_rules
+from soundx.markup import printable
 
 # the same texts every time, and no list of them in the folder; by hand more: HYPOTHESIS=5000
 FEW = settings(

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -22,6 +24,7 @@ from soundx.listening.microphone import Microphone, watch
 from soundx.listening.recordings import find_recordings
 
 from .conftest import planted
+from .test_clock import guano
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -183,6 +186,28 @@ def test_a_listener_that_is_given_up_stops(classifier, tmp_path):
     heard.close()
     names = {thread.name.split("_")[0] for thread in threading.enumerate()}
     assert "soundx-listen" not in names
+
+
+def test_a_fetched_recording_is_heard_as_the_same_on_disk(classifier, tmp_path):
+    """What tells when it began is its header, wherever it lies; else its name at its place."""
+    filesystem = fsspec.filesystem("memory")
+    folder = "/nights-of-a-test"
+    path = tmp_path / "x.wav"
+    soundfile.write(path, planted(10), 16_000)
+    with path.open("ab") as file:
+        file.write(guano("2024-05-01T21:30:00"))
+    filesystem.pipe(f"{folder}/x.wav", path.read_bytes())
+    soundfile.write(tmp_path / "other.wav", planted(5), 16_000)
+    filesystem.pipe(f"{folder}/20240502_040000.wav", (tmp_path / "other.wav").read_bytes())
+    listener = Listener(classifier, tmp_path / "heard", event_rules(classifier))
+    try:
+        by_name, by_header = listener.listen(find_recordings([f"memory:/{folder}/"]))
+    finally:
+        filesystem.rm(folder, recursive=True)
+    (here,) = listener.listen(find_recordings([str(path)]))
+    assert by_name.recording.starts_at == datetime(2024, 5, 2, 4)
+    assert by_header.recording.starts_at == here.recording.starts_at == datetime(2024, 5, 1, 21, 30)
+    np.testing.assert_array_equal(by_header.rows, here.rows)
 
 
 class FakeDevice:

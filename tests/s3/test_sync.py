@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from soundx.clips.bucket import S3Source
-from soundx.clips.listing import printable
 from soundx.clips.manifest import IngestionOptions, scan_clips
 from soundx.clips.mirror import MirrorOptions, mirror
 from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.errors import AudioError, SoundxError
+from soundx.markup import printable
 from soundx.storage.s3 import split_url
 from tests.clips.test_mirror import tree
 from tests.conftest import KILLS

@@ -305,8 +305,13 @@ _ahead: threading.Thread | None = None
 def start_ahead() -> None:
     """Start a worker before it is needed, while whoever needs it does something else."""
     global _ahead  # noqa: PLW0603  one for the process
-    _ahead = threading.Thread(target=lambda: _idle.append(_Worker()), daemon=True)
+    _ahead = threading.Thread(target=_start_idle, daemon=True)
     _ahead.start()
+
+
+def _start_idle() -> None:
+    with contextlib.suppress(SoundxError):  # it is told when one is needed
+        _idle.append(_Worker())
 
 
 @contextlib.contextmanager

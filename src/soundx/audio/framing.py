@@ -33,7 +33,8 @@ MIN_SAMPLES = PATCH_FRAMES * STFT_HOP + STFT_WINDOW - STFT_HOP
 HOP_SAMPLES = PATCH_HOP_FRAMES * STFT_HOP
 
 _STFT_BLOCK = 128
-_HEARD_BINS = 240  # the next one is at 7500 Hz, where the highest band ends
+HEARD_BINS = 240
+"""Bins of the Fourier transform that are heard: the next is at 7500 Hz, where the bands end."""
 
 
 def n_patches(n_samples: int) -> int:
@@ -95,8 +96,8 @@ def log_mel(waveform: Float32) -> Float32:
     for start in range(0, len(frames), _STFT_BLOCK):
         block = padded[: len(frames) - start]
         np.multiply(frames[start : start + len(block)], hann_window(), out=block[:, :STFT_WINDOW])
-        magnitude = np.abs(scipy.fft.rfft(block, axis=-1)[:, :_HEARD_BINS])
-        np.matmul(magnitude, mel_matrix()[:_HEARD_BINS], out=mel[start : start + len(block)])
+        magnitude = np.abs(scipy.fft.rfft(block, axis=-1)[:, :HEARD_BINS])
+        np.matmul(magnitude, mel_matrix()[:HEARD_BINS], out=mel[start : start + len(block)])
     mel += np.float32(LOG_OFFSET)
     return np.log(mel, out=mel)
 

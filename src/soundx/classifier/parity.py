@@ -268,5 +268,4 @@ def _of_heads(
 
 
 def _first_window(waveform: Float32) -> Float32:
-    first = waveform[: framing.MIN_SAMPLES]
-    return np.pad(first, (0, framing.MIN_SAMPLES - len(first)))
+    return framing.pad_to_patches(waveform[: framing.MIN_SAMPLES])

@@ -12,8 +12,6 @@ import tensorflow as tf
 from soundx.audio import framing
 from soundx.audio.level import SILENCE_RMS
 
-_HEARD_BINS = 240  # the next one is at 7500 Hz, where the highest mel band ends
-
 
 def normalise_level(waveform: tf.Tensor, level_dbfs: float) -> tf.Tensor:
     """Bring a waveform to an RMS level; see ``soundx.audio.level``."""
@@ -39,7 +37,7 @@ def patches(waveform: tf.Tensor) -> tf.Tensor:
     beyond = tf.concat([waveform, tf.zeros(framing.HOP_SAMPLES - 1)], 0)[framing.MIN_SAMPLES :]
     padded = tf.concat([at_least_one[: framing.MIN_SAMPLES], beyond], 0)
     magnitude = _magnitude(tf.reshape(padded, [1, -1, 1, 1]))
-    mel = tf.matmul(magnitude, tf.constant(framing.mel_matrix()[:_HEARD_BINS]))
+    mel = tf.matmul(magnitude, tf.constant(framing.mel_matrix()[: framing.HEARD_BINS]))
     spectrogram = tf.math.log(mel + framing.LOG_OFFSET)
     hop = framing.PATCH_HOP_FRAMES
     # every 48th row from each of the first 48 on, as many of each: rows by whole hops
@@ -51,11 +49,11 @@ def patches(waveform: tf.Tensor) -> tf.Tensor:
 
 def _magnitude(samples: tf.Tensor) -> tf.Tensor:
     """Return the STFT's magnitudes float32[n_frames, 240] of samples float32[1, n, 1, 1]."""
-    basis = np.fft.rfft(np.eye(framing.FFT_LENGTH))[: framing.STFT_WINDOW, :_HEARD_BINS]
+    basis = np.fft.rfft(np.eye(framing.FFT_LENGTH))[: framing.STFT_WINDOW, : framing.HEARD_BINS]
     windowed = basis * framing.hann_window()[:, None]
     kernel = np.concatenate([windowed.real, windowed.imag], axis=1).astype(np.float32)
     spectrum = tf.nn.conv2d(
         samples, tf.constant(kernel[:, None, None, :]), [1, framing.STFT_HOP, 1, 1], "VALID"
     )
-    square = tf.square(tf.reshape(spectrum, [-1, 2 * _HEARD_BINS]))
-    return tf.sqrt(square[:, :_HEARD_BINS] + square[:, _HEARD_BINS:])
+    square = tf.square(tf.reshape(spectrum, [-1, 2 * framing.HEARD_BINS]))
+    return tf.sqrt(square[:, : framing.HEARD_BINS] + square[:, framing.HEARD_BINS :])

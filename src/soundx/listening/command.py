@@ -25,6 +25,7 @@ from soundx import __version__
 from soundx.audio import decoding
 from soundx.errors import SoundxError
 from soundx.markup import printable
+from soundx.progress import counted
 from soundx.storage.whole import whole_file
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     decoding.start_ahead()  # a process of its own: it is ready when the model is
-    from soundx.listening.formats import FORMATS, write_events
+    from soundx.listening.formats import FORMATS, write_formats
     from soundx.listening.listen import Listener, event_rules
     from soundx.listening.recordings import find_recordings
     from soundx.listening.results import prediction_row, predictions_csv, windows_csv
@@ -210,13 +211,9 @@ def _predict(options: argparse.Namespace) -> int:
     recordings = [one.recording for one in heard if not one.error]
     events = [event for one in heard for event in one.events]
     _write(output / "predictions.csv", predictions_csv(rows))
-    for name in formats:
-        folder = output if name == "csv" else output / name
-        texts = write_events(
-            name, recordings, events, combined=options.combined and name == "raven"
-        )
-        for file, text in texts.items():
-            _write(folder / file, text)
+    texts = write_formats(formats, recordings, events, combined=options.combined)
+    for file, text in texts.items():
+        _write(output / file, text)
     if options.windows:
         with whole_file(output / "windows.csv") as partial, partial.open("w", newline="") as table:
             table.writelines(windows_csv(heard, classifier))
@@ -224,16 +221,11 @@ def _predict(options: argparse.Namespace) -> int:
         _cut(sources, events, options)
     n_broken = len(heard) - len(recordings)
     if not options.quiet:
-        sys.stderr.write(f"{_told(len(heard), len(events))} Results: {output}\n")
+        told = f"{counted(len(heard), 'recording')}, {counted(len(events), 'event')}"
+        sys.stderr.write(f"{told}. Results: {output}\n")
     if n_broken:
         sys.stderr.write(f"{n_broken} could not be heard: see the column 'error'.\n")
     return 1 if n_broken else 0
-
-
-def _told(n_recordings: int, n_events: int) -> str:
-    from soundx.progress import counted
-
-    return f"{counted(n_recordings, 'recording')}, {counted(n_events, 'event')}."
 
 
 def _cut(sources: Sequence[Source], events: Sequence[Event], options: argparse.Namespace) -> None:

@@ -96,6 +96,29 @@ def write_events(
     return FORMATS[format](distinct, by_file, combined)
 
 
+def write_formats(
+    formats: Iterable[str],
+    recordings: Sequence[Recording],
+    events: Sequence[Event],
+    *,
+    combined: bool = False,
+) -> dict[str, str]:
+    """Return events in several formats; the files of each but our own in a folder of its name.
+
+    Args:
+        formats: Some of ``FORMATS``.
+        recordings: All that was listened to, in order.
+        events: What was heard in them.
+        combined: One selection table of Raven's for all recordings.
+    """
+    files: dict[str, str] = {}
+    for name in formats:
+        folder = "" if name == "csv" else f"{name}/"
+        texts = write_events(name, recordings, events, combined=combined and name == "raven")
+        files |= {f"{folder}{file}": text for file, text in texts.items()}
+    return files
+
+
 def guarded(text: str) -> str:
     """Return a text as a CSV file may hold it, that no spreadsheet runs as a formula.
 

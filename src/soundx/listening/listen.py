@@ -180,9 +180,8 @@ class Listener:
         ending = Ending(0, 0, ())
         try:
             with source.on_disk() as path:
-                began = starts_at(
-                    path if path.name == Path(source.file).name else Path(source.file)
-                )
+                # what was fetched has the header, but not the name
+                began = starts_at(path) or starts_at(Path(source.file))
                 told = 0
                 whole = Whole(len(self.classifier.labels), kept.rows())
                 for heard in hear(decode_blocks(path), self.classifier, executor, first_row=n_rows):

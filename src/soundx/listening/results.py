@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from soundx.classifier.bundle import Classifier
 from soundx.listening.events import later
@@ -28,6 +29,10 @@ PREDICTION_COLUMNS = (
     "n_events",
     "error",
 )
+
+
+PLACE_COLUMNS = ("file", "onset_s", "offset_s", "starts_at")
+"""Of a table of windows, before a column a label."""
 
 
 def prediction_row(prediction: Prediction, classifier: Classifier) -> dict[str, Any]:
@@ -63,19 +68,24 @@ def windows_csv(predictions: Iterable[Prediction], classifier: Classifier) -> It
         predictions: What was heard.
         classifier: By which model.
     """
-    windowing = classifier.windowing
-    yield from _csv([["file", "onset_s", "offset_s", "starts_at", *classifier.labels]])
-    before, _ = windowing.around
+    yield from _csv([[*PLACE_COLUMNS, *classifier.labels]])
     for prediction in predictions:
         recording = prediction.recording
-        for number, row in enumerate(prediction.rows):
-            onset_s = (number - before) * windowing.hop_s
-            offset_s = min(onset_s + windowing.window_s, recording.duration_s)
-            onset_s = max(onset_s, 0.0)
-            clock = later(recording.starts_at, onset_s)
+        spans = window_spans(prediction, classifier)
+        for (onset_s, offset_s), row in zip(spans, prediction.rows, strict=True):
+            clock = later(recording.starts_at, float(onset_s))
             place = [recording.file, f"{onset_s:.2f}", f"{offset_s:.2f}"]
             clock_text = clock.isoformat() if clock else ""
             yield from _csv([[*place, clock_text, *(f"{value:.4f}" for value in row)]])
+
+
+def window_spans(prediction: Prediction, classifier: Classifier) -> npt.NDArray[np.float64]:
+    """Return where each window begins and ends, in seconds [shape=(n_windows, 2)]."""
+    windowing = classifier.windowing
+    before, _ = windowing.around
+    begins = (np.arange(len(prediction.rows)) - before) * windowing.hop_s
+    ends = np.minimum(begins + windowing.window_s, prediction.recording.duration_s)
+    return np.column_stack([np.maximum(begins, 0.0), ends])
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> Iterator[str]:

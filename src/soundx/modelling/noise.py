@@ -16,12 +16,12 @@ import numpy.typing as npt
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.embedders.base import EmbedderInfo, Part
 from soundx.modelling.pooling import pool_frames
+from soundx.modelling.vectors import MAX_WINDOW_FRAMES
 
 COLOURS = {"blue": -1.0, "white": 0.0, "pink": 1.0, "brown": 2.0}
 """Names, and how fast power falls with frequency."""
 LEVELS_DBFS = (-80, -65, -55, -45, -37, -30, -23, -16, -10)
 SECONDS = 5.0
-MAX_STRETCH_FRAMES = 5
 STRETCHES = 8
 """Drawn from each noise clip: a listener hears noise in short windows, hour after hour."""
 
@@ -57,7 +57,7 @@ class NoiseFrames:
         rows, lengths, owners = [np.empty(0, np.int64)], [], []
         for clip in range(n_clips):
             for _ in range(STRETCHES):
-                length = int(rng.integers(1, min(MAX_STRETCH_FRAMES, n_frames) + 1))
+                length = int(rng.integers(1, min(MAX_WINDOW_FRAMES, n_frames) + 1))
                 first = clip * n_frames + int(rng.integers(0, n_frames - length + 1))
                 rows.append(np.arange(first, first + length))
                 lengths.append(length)

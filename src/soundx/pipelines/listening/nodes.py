@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,15 @@ from pydantic import Field
 from soundx.classifier.bundle import Classifier
 from soundx.errors import SoundxError
 from soundx.listening.events import later
-from soundx.listening.formats import write_events
+from soundx.listening.formats import write_formats
 from soundx.listening.listen import Listener, Prediction, event_rules
 from soundx.listening.recordings import Source
-from soundx.listening.results import PREDICTION_COLUMNS, prediction_row
+from soundx.listening.results import (
+    PLACE_COLUMNS,
+    PREDICTION_COLUMNS,
+    prediction_row,
+    window_spans,
+)
 from soundx.options import Options
 from soundx.progress import counted, progress_bar
 
@@ -101,11 +106,7 @@ def hear_recordings(
     )
     events = [event for prediction in found for event in prediction.events]
     known = [prediction.recording for prediction in found if not prediction.error]
-    files: dict[str, str] = {}
-    for name in listening.formats:
-        combined = listening.combined and name == "raven"
-        texts = write_events(name, known, events, combined=combined)
-        files |= {f"{name}/{file}": text for file, text in texts.items()}
+    files = write_formats(listening.formats, known, events, combined=listening.combined)
     logger.info(
         "Heard %s, %.2f hours: %s.",
         counted(len(known), "recording"),
@@ -136,19 +137,15 @@ def tell_broken(predictions: pd.DataFrame) -> None:
 
 
 def _windows(predictions: list[Prediction], classifier: Classifier) -> pd.DataFrame:
-    windowing = classifier.windowing
-    before, _ = windowing.around
     tables = []
     for prediction in predictions:
         recording = prediction.recording
-        begins = (np.arange(len(prediction.rows)) - before) * windowing.hop_s
-        places: dict[str, Any] = {
-            "file": recording.file,
-            "onset_s": np.maximum(begins, 0.0),
-            "offset_s": np.minimum(begins + windowing.window_s, recording.duration_s),
-            "starts_at": [later(recording.starts_at, float(max(s, 0.0))) for s in begins],
-        }
+        onsets_s, offsets_s = window_spans(prediction, classifier).T
+        clocks = [later(recording.starts_at, float(onset_s)) for onset_s in onsets_s]
+        places = dict(
+            zip(PLACE_COLUMNS, (recording.file, onsets_s, offsets_s, clocks), strict=True)
+        )
         probabilities = pd.DataFrame(np.asarray(prediction.rows), columns=list(classifier.labels))
         tables.append(pd.concat([pd.DataFrame(places), probabilities], axis=1))
-    columns = ["file", "onset_s", "offset_s", "starts_at", *classifier.labels]
+    columns = [*PLACE_COLUMNS, *classifier.labels]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
