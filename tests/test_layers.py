@@ -27,6 +27,7 @@ ORDER = (
     "audio", "storage",
     "progress",
     "clips", "embedders", "embeddings", "metrics", "modelling", "classifier", "listening",
+    "search", "review",
     "figures", "datasets", "running", "pipelines", "viewer",
 )  # fmt: skip
 # where Kedro and people come in: they know every room, no room knows them

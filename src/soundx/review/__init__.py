@@ -1,0 +1,1 @@
+"""Answers of people about recordings: kept, asked for, learnt from, and what they tell."""

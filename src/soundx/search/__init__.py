@@ -1,0 +1,1 @@
+"""Search windows of recordings by what they sound like."""
