@@ -240,3 +240,24 @@ def test_piece_by_piece_finds_the_same_faults(tmp_path):
     broken[1::4] = -np.inf
     soundfile.write(path, broken, 16_000, subtype="FLOAT")
     assert not np.concatenate(list(decode_blocks(path))).any()
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_a_stretch_is_heard_without_what_lies_before_it(tmp_path, rng, form, rate_hz):
+    path = tmp_path / f"a.{form}"
+    times = np.arange(30 * rate_hz) / rate_hz
+    sweep = 0.3 * np.sin(2 * np.pi * (200 + 100 * times) * times)
+    soundfile.write(path, sweep, rate_hz)
+    whole = decode_clip(path)
+    found = decoding.decode_stretch(path, 20.0, 22.0)
+    assert len(found) == 2 * SAMPLE_RATE_HZ
+    middle = slice(1000, -1000)  # resampling begins and ends elsewhere
+    expected = whole[20 * SAMPLE_RATE_HZ : 22 * SAMPLE_RATE_HZ]
+    # MP3 carries a little over from before
+    np.testing.assert_allclose(
+        found[middle], expected[middle], atol=2e-2 if form == "mp3" else 2e-3
+    )
+    assert len(decoding.decode_stretch(path, 29.5, 40.0)) in range(7_000, 9_100)
+    with pytest.raises(AudioError, match="no sound in it at 50 s"):
+        decoding.decode_stretch(path, 50.0, 52.0)

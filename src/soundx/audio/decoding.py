@@ -46,6 +46,7 @@ __all__ = [
     "decode_blocks",
     "decode_clip",
     "decode_start",
+    "decode_stretch",
     "inspect_clip",
     "standardise",
     "start_ahead",
@@ -147,6 +148,27 @@ def decode_start(path: Path, *, max_s: float) -> tuple[Float32, bool]:
     return waveform[:wanted], len(waveform) > wanted
 
 
+def decode_stretch(path: Path, begin_s: float, end_s: float) -> Float32:
+    """Decode a stretch of a file to be heard, without what lies before it.
+
+    Args:
+        path: A sound file of any sample rate and number of channels.
+        begin_s: Where it begins, in seconds.
+        end_s: Where it ends; what lies beyond the file's end is not there.
+
+    Returns:
+        Samples at 16 kHz, mono [shape=(n_samples,), dtype=float32]; see ``read_stretch``.
+
+    Raises:
+        AudioError: There is no sound there.
+        DecoderLostError: It took its decoder down.
+    """
+    with _lend_worker() as worker:
+        asked = worker.ask(path, do="stretch", stretch_s=(begin_s, end_s))
+        pieces = [content.view(np.float32) for letter, content in asked if letter == b"S"]
+    return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
+
+
 def _joined(path: Path, **asked: Any) -> Float32:
     pieces = list(_pieces(path, **asked))
     # most clips are of one piece, which need not be copied
@@ -209,6 +231,7 @@ class _Worker:
         sha256: str | None = None,
         max_s: float | None = None,
         max_samples: int | None = None,
+        stretch_s: tuple[float, float] | None = None,
     ) -> Iterator[tuple[bytes, _Bytes]]:
         """Yield what it answers: samples (``S``) as they come, then what was found (``.``).
 
@@ -224,6 +247,7 @@ class _Worker:
             "sha256": sha256,
             "max_s": max_s,
             "max_samples": max_samples,
+            "stretch_s": stretch_s,
         }
         cpu_s = cpu_limit_s(str(path))
         self._patience_s = _PATIENCE * cpu_s

@@ -48,6 +48,7 @@ _LARGEST = 2.0**33  # integers of 32 bits, taken for floats, are within it
 _ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
 _FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a little over 1
 _SMALL_OFFSET = 0.01  # not worth a word
+_LEAD_S = 0.5
 _SILENCE_PEAK = 1e-5  # -100 dBFS
 
 
@@ -204,6 +205,40 @@ def read_waveform(
             return
         with _open(path, ffmpeg) as sound:
             yield from _stream(sound, levels)
+
+
+def read_stretch(path: Path, begin_s: float, end_s: float, *, ffmpeg: str | None = None) -> Float32:
+    """Decode a stretch of a file, for somebody to hear: nothing before it is decoded.
+
+    Offset and peak are its own, and half a second's before it: no more than that differs from the
+    same stretch of ``read_waveform``.
+
+    Args:
+        path: A sound file of any sample rate and number of channels.
+        begin_s: Where it begins, in seconds.
+        end_s: Where it ends; what lies beyond the file's end is not there.
+        ffmpeg: Where ffmpeg is, for the containers that need it.
+
+    Returns:
+        Samples at 16 kHz [shape=(n_samples,), dtype=float32].
+
+    Raises:
+        AudioError: There is no sound there.
+    """
+    # MP3 decoders need some of what lies before, and so do resamplers
+    lead_s = min(begin_s, _LEAD_S)
+    with _open(path, ffmpeg, begin_s - lead_s) as sound:
+        wanted = round((end_s - begin_s + lead_s) * sound.rate_hz)
+        levels = _Levels()
+        held: list[Float32] = []
+        for block in sound.blocks():
+            held.append(levels.mix(block[: wanted - levels.n_frames]))
+            if levels.n_frames >= wanted:
+                break
+        if levels.n_frames <= round(lead_s * sound.rate_hz):
+            raise AudioError(f"no sound in it at {begin_s:g} s")
+        signal = _to_standard(np.concatenate(held), levels, sound.rate_hz)
+        return signal[round(lead_s * SAMPLE_RATE_HZ) :]
 
 
 def _span(seconds: float) -> str:
@@ -369,7 +404,7 @@ def _unchanged(path: Path, sha256: str | None = None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _open(path: Path, ffmpeg: str | None) -> Iterator[_Sound]:
+def _open(path: Path, ffmpeg: str | None, begin_s: float = 0.0) -> Iterator[_Sound]:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
@@ -379,7 +414,7 @@ def _open(path: Path, ffmpeg: str | None) -> Iterator[_Sound]:
     if suffix in DEMUXERS:
         if ffmpeg is None:
             raise AudioError(f"{suffix} needs ffmpeg, which is not installed")
-        with _through_ffmpeg(path, ffmpeg, size_bytes) as sound:
+        with _through_ffmpeg(path, ffmpeg, size_bytes, begin_s) as sound:
             yield sound
         return
     try:
@@ -394,16 +429,22 @@ def _open(path: Path, ffmpeg: str | None) -> Iterator[_Sound]:
         def read(n_frames: int) -> npt.NDArray[Any]:
             return opened.read(n_frames, dtype=dtype, always_2d=True)
 
+        if begin_s:
+            try:
+                opened.seek(min(round(begin_s * opened.samplerate), max(opened.frames, 0)))
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"broken inside: {_sndfile_reason(error)}") from error
         form = f"{opened.format}/{opened.subtype}"
         yield _Sound(opened.samplerate, opened.channels, form, read, size_bytes)
 
 
 @contextlib.contextmanager
-def _through_ffmpeg(path: Path, ffmpeg: str, size_bytes: int) -> Iterator[_Sound]:
+def _through_ffmpeg(path: Path, ffmpeg: str, size_bytes: int, begin_s: float) -> Iterator[_Sound]:
     """Open a file through ffmpeg; samples come through a pipe, nothing is unpacked to disk."""
     # file: keeps ffmpeg from reading a name with a colon as a protocol
     command = [ffmpeg, "-nostdin", "-v", "error", "-threads", "1", "-protocol_whitelist", "file"]
-    command += ["-f", DEMUXERS[path.suffix.lower()], "-i", f"file:{path}"]
+    command += ["-f", DEMUXERS[path.suffix.lower()]]
+    command += [*(("-ss", f"{begin_s:.6f}") if begin_s else ()), "-i", f"file:{path}"]
     command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
     with (
         tempfile.TemporaryFile(prefix="soundx-") as complaints,  # a pipe that is full would stop it

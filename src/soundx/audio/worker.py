@@ -16,13 +16,13 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from soundx.audio import Float32
-from soundx.audio.reading import inspect_file, read_waveform
+from soundx.audio.reading import inspect_file, read_stretch, read_waveform
 from soundx.errors import AudioError
 
 HEADER = struct.Struct("<cI")
@@ -82,9 +82,14 @@ def _answer(asked: dict[str, Any], answers: int) -> None:
     if asked["do"] == "inspect":
         _tell(answers, b".", asdict(inspect_file(path, ffmpeg=asked["ffmpeg"])))
         return
-    pieces = read_waveform(
-        path, ffmpeg=asked["ffmpeg"], sha256=asked["sha256"], max_s=asked["max_s"]
-    )
+    pieces: Iterable[Float32]
+    if asked["do"] == "stretch":
+        begin_s, end_s = asked["stretch_s"]
+        pieces = [read_stretch(path, begin_s, end_s, ffmpeg=asked["ffmpeg"])]
+    else:
+        pieces = read_waveform(
+            path, ffmpeg=asked["ffmpeg"], sha256=asked["sha256"], max_s=asked["max_s"]
+        )
     for piece in _up_to(pieces, asked["max_samples"]):
         for start in range(0, len(piece), _MESSAGE_SAMPLES):
             content = piece[start : start + _MESSAGE_SAMPLES].data.cast("B")
@@ -92,7 +97,7 @@ def _answer(asked: dict[str, Any], answers: int) -> None:
     _tell(answers, b".", None)
 
 
-def _up_to(pieces: Iterator[Float32], max_samples: int | None) -> Iterator[Float32]:
+def _up_to(pieces: Iterable[Float32], max_samples: int | None) -> Iterator[Float32]:
     """Yield pieces until there is one sample more than the limit, which tells that there is."""
     left = math.inf if max_samples is None else max_samples + 1
     for piece in pieces:

@@ -14,6 +14,7 @@ from soundx.datasets.folder import FolderDataset
 from soundx.datasets.previews import preview_table
 from soundx.errors import Setting, SoundxError
 from soundx.listening.recordings import Source, find_recordings
+from soundx.search.index import WindowIndex
 from soundx.storage.folder import user_cache
 
 _SHOWN = 100
@@ -65,6 +66,45 @@ class HeardDataset(FolderDataset[Any, Path]):
 
     def _exists(self) -> bool:
         return True
+
+
+class WindowFolderDataset(FolderDataset[Any, Path]):
+    """The folder of windows that can be searched, on this machine: they are read as they lie.
+
+    Where the data root is in a bucket it is in the user's cache, and made again from frames.
+    """
+
+    def load(self) -> Path:
+        root = self._folder.root
+        return Path(root) if self._folder.is_local else user_cache() / "windows" / root.strip("/")
+
+    def save(self, data: Any) -> None:
+        raise SoundxError("Windows are written as they are made.")
+
+    def _exists(self) -> bool:
+        return True
+
+
+class WindowIndexDataset(WindowFolderDataset):
+    """The windows of all recordings; what is saved stands there already."""
+
+    def load(self) -> WindowIndex:  # type: ignore[override]  # the same folder, opened
+        return WindowIndex(super().load())
+
+    def save(self, data: WindowIndex) -> None:
+        if data.folder != super().load():
+            raise SoundxError("Windows of another project are not saved here.")
+
+    def preview(self) -> TablePreview:
+        """Show Kedro-Viz which recordings there are."""
+        rows = [
+            {"file": one.file, "hours": one.duration_s / 3600, "windows": one.n_windows}
+            for one in (self.load().recordings[:_SHOWN] if self._exists() else ())
+        ]
+        return preview_table(pd.DataFrame(rows, columns=["file", "hours", "windows"]))
+
+    def _exists(self) -> bool:
+        return (super().load() / "index.json").exists()
 
 
 class TextFilesDataset(FolderDataset[Mapping[str, str], dict[str, str]]):

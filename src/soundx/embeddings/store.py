@@ -359,6 +359,39 @@ class EmbeddingSet:
         where = {clip: slice(e - n, e) for clip, e, n in zip(unique, ends, counts, strict=True)}
         return np.concatenate([out[where[clip]] for clip in clip_ids])
 
+    def clip_ids(self) -> Iterator[str]:
+        """Yield the clips that are kept here, shard by shard."""
+        for name in self._shards():
+            yield from (clip_id for clip_id, _ in self._clips_of(name))
+
+    def stretches(self, places: Sequence[tuple[str, int, int]]) -> list[Float32]:
+        """Return some frames of clips; of a long clip nothing else is read than lies beside them.
+
+        Args:
+            places: Clip, first frame, and number of frames, which is cut at the clip's end.
+
+        Returns:
+            Frames [shape=(n_frames, dim), dtype=float32] of each.
+
+        Raises:
+            SoundxError: A clip has no embeddings here.
+        """
+        clips = self._find([clip_id for clip_id, _, _ in places])
+        asked = np.array([(first, n) for _, first, n in places], np.int64).reshape(-1, 2)
+        begins = clips[:, 1] + np.minimum(asked[:, 0], clips[:, 2])
+        counts = np.minimum(begins + asked[:, 1], clips[:, 1] + clips[:, 2]) - begins
+        ends = np.cumsum(counts)
+        rows = np.repeat(begins - (ends - counts), counts) + np.arange(counts.sum())
+        # stretches may overlap, and each row is read once
+        wanted, inverse = np.unique(
+            np.column_stack([np.repeat(clips[:, 0], counts), rows]), axis=0, return_inverse=True
+        )
+        frames = np.empty((len(wanted), self.info.dim), np.float32)
+        one_each = np.column_stack([wanted, np.ones(len(wanted), np.int64)])
+        for shard, number, first, mine in self._row_groups(one_each):
+            frames[mine] = self._read_row_group(shard, number)[wanted[mine, 1] - first]
+        return np.split(frames[inverse.reshape(-1)], ends[:-1])
+
     def iter_frames(
         self,
         clip_ids: Sequence[str],

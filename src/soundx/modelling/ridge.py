@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -211,15 +212,23 @@ def choose(
         some = _draw_groups(groups, CHOOSE_CLIPS, seed)
         standardised, targets, groups = standardised[some], targets[some], groups[some]
     kernel = np.asarray(standardised @ standardised.T, np.float64)
-    best: LeftOut | None = None
-    for penalty, scores in left_out_scores(kernel, signs(targets, n_classes), groups):
+    signed = signs(targets, n_classes)
+
+    @cache
+    def tried(place: int) -> LeftOut:
+        ((penalty, scores),) = left_out_scores(kernel, signed, groups, PENALTIES[place : place + 1])
         temperature, loss = fit_temperature(scores, targets)
-        if best is None or loss < best.choice.log_loss:
-            right = scores.argmax(axis=1) == targets
-            choice = Choice(penalty, temperature, loss, float(right.mean()))
-            best = LeftOut(choice, some, scores)
-    assert best is not None
-    return best
+        right = scores.argmax(axis=1) == targets
+        return LeftOut(Choice(penalty, temperature, loss, float(right.mean())), some, scores)
+
+    # downhill from the middle: the loss has one valley, and each try costs an inversion
+    best = len(PENALTIES) // 2
+    while True:
+        beside = range(max(best - 1, 0), min(best + 2, len(PENALTIES)))
+        better = min(beside, key=lambda place: tried(place).choice.log_loss)
+        if tried(better).choice.log_loss >= tried(best).choice.log_loss:
+            return tried(best)
+        best = better
 
 
 def left_out_scores(
@@ -239,14 +248,12 @@ def left_out_scores(
     Yields:
         The penalty, and scores [shape=(n, n_classes)].
     """
-    from scipy.linalg import cho_factor, cho_solve
-
     length = float(np.trace(kernel) / len(kernel))
     members = _members(groups)
     for penalty in penalties:
         system = kernel + _INTERCEPT * max(length, 1e-9)
         system[np.diag_indices_from(system)] += penalty * max(length, 1e-9)
-        inverse = cho_solve(cho_factor(system, overwrite_a=True), np.eye(len(system)))
+        inverse = _inverse(system)
         duals = inverse @ signed
         scores = np.empty_like(duals)
         alone = members[0]
@@ -255,6 +262,18 @@ def left_out_scores(
             block = np.linalg.solve(inverse[np.ix_(group, group)], duals[group])
             scores[group] = signed[group] - block
         yield penalty, scores
+
+
+def _inverse(system: Float64) -> Float64:
+    """Return the inverse of a symmetric, positive definite matrix, which is overwritten."""
+    from scipy.linalg import lapack
+
+    factor, failed = lapack.dpotrf(system.T, lower=0, overwrite_a=1, clean=0)
+    inverse, failed_too = lapack.dpotri(factor, lower=0, overwrite_c=1)
+    if failed or failed_too:
+        raise np.linalg.LinAlgError("The system is not positive definite.")
+    # one half is computed; the other is the same
+    return np.asarray(np.triu(inverse) + np.triu(inverse, 1).T)
 
 
 def _members(groups: npt.NDArray[np.generic]) -> list[Indices]:

@@ -127,6 +127,40 @@ def with_noise(
     )
 
 
+def fit_vectors(
+    vectors: Vectors,
+    targets: Indices,
+    groups: npt.NDArray[Any],
+    n_classes: int,
+    parts: Sequence[Part],
+    options: TrainingOptions,
+    noise: NoiseFrames | None = None,
+) -> Ridge:
+    """Fit pooled vectors that are in memory, as training does.
+
+    Args:
+        vectors: Of all clips, in order, and of stretches drawn from them.
+        targets: Class of each clip [shape=(n_clips,)].
+        groups: Recording of each clip, as whole numbers [shape=(n_clips,)].
+        n_classes: Number of classes.
+        parts: What a frame is made of.
+        options: How.
+        noise: Frames of noise, learnt as the last class.
+    """
+    vectors, targets, groups = with_noise(
+        vectors, targets, groups, noise, parts, options, n_classes
+    )
+    return fit_ridge(
+        vectors.whole,
+        targets,
+        groups,
+        n_classes,
+        pooled_widths(parts),
+        windows=(vectors.windows, vectors.owners),
+        window_weight=options.window_weight,
+    )
+
+
 def _fit(
     clips: pd.DataFrame,
     embedded: EmbeddingSet,
@@ -140,24 +174,9 @@ def _fit(
     widths = pooled_widths(embedded.info.parts)
     settings = {"windows_per_clip": options.windows_per_clip, "seed": options.seed}
     if len(clips) <= VECTORS_IN_MEMORY:
-        vectors, targets, groups = with_noise(
-            all_vectors(embedded, ids, **settings),
-            targets,
-            groups,
-            noise,
-            embedded.info.parts,
-            options,
-            n_classes,
-        )
-        return fit_ridge(
-            vectors.whole,
-            targets,
-            groups,
-            n_classes,
-            widths,
-            windows=(vectors.windows, vectors.owners),
-            window_weight=options.window_weight,
-        )
+        vectors = all_vectors(embedded, ids, **settings)
+        parts = embedded.info.parts
+        return fit_vectors(vectors, targets, groups, n_classes, parts, options, noise)
     some = np.sort(np.random.default_rng(options.seed).permutation(len(ids))[:CHOOSE_CLIPS])
     chosen = all_vectors(embedded, [ids[i] for i in some]).whole
     standardise = Standardiser.of(iter([chosen]), widths)

@@ -77,7 +77,7 @@ def vector_blocks(
         if not n_done:
             continue
         done, done_counts = clips[:n_done], counts[:n_done]
-        rows, lengths, window_owners = _draw(
+        rows, lengths, window_owners = draw_stretches(
             done, done_counts, starts[:n_done], clip_ids, windows_per_clip, seed
         )
         yield Vectors(
@@ -88,7 +88,7 @@ def vector_blocks(
         )
 
 
-def _draw(
+def draw_stretches(
     clips: Indices,
     counts: Indices,
     starts: Indices,
@@ -96,7 +96,16 @@ def _draw(
     per_clip: int,
     seed: int,
 ) -> tuple[Indices, Indices, Indices]:
-    """Return rows of the frames of drawn stretches, their lengths, and whose they are."""
+    """Return rows of the frames of drawn stretches, their lengths, and whose they are.
+
+    Args:
+        clips: Positions of the clips in ``clip_ids`` [shape=(n_clips,)].
+        counts: Frames of each [shape=(n_clips,)].
+        starts: First row of each among the frames [shape=(n_clips,)].
+        clip_ids: What draws the stretches of each clip, with the seed.
+        per_clip: Stretches of each clip of more than one frame.
+        seed: The seed.
+    """
     rows, lengths, owners = [], [], []
     if per_clip:
         for clip, count, start in zip(clips, counts, starts, strict=True):

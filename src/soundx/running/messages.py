@@ -28,6 +28,8 @@ _PIPELINES: dict[Remedy, tuple[str, ...]] = {
     Remedy.TRAIN: ("training",),
     Remedy.TRAIN_AND_EVALUATE: ("training", "evaluation"),
     Remedy.EVALUATE: ("evaluation",),
+    Remedy.KEEP_RECORDINGS: ("recordings",),
+    Remedy.REVIEW: ("review",),
     Remedy.CROSS_VALIDATE: ("cross_validation", "evaluation"),
 }
 _WAYS = {

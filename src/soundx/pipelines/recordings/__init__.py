@@ -1,0 +1,5 @@
+"""The ``recordings`` pipeline."""
+
+from soundx.pipelines.recordings.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
