@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from pydantic import Field
 from soundx.audio.decoding import FFMPEG_SUFFIXES, ClipInfo, inspect_clip
 from soundx.clips.listing import is_hidden
 from soundx.clips.metadata import METADATA, check_names
-from soundx.clips.raw import RawClips
+from soundx.clips.raw import ANSWERS, RawClips
 from soundx.clips.scans import Found, ScanMemory
 from soundx.errors import AudioError, ClipChangedError, DecoderLostError, Remedy, SoundxError
 from soundx.labels import BACKGROUND, LabelTree, category_of, shown_label, usable_as_label
@@ -60,6 +60,7 @@ MANIFEST_DTYPES = {
     "format": "str",
     "size_bytes": "int64",
     "evaluation_only": "bool",
+    "answered": "bool",
     "note": "str",
     "licence": "str",
 }
@@ -95,14 +96,18 @@ class _Naming:
     evaluation_only: bool
     licence: str
     note: str = ""
+    answered: bool = False
 
 
-def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
+def scan_clips(
+    clips: RawClips, options: IngestionOptions, answered: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Look at every file of the mirror.
 
     Args:
         clips: The mirror.
         options: How clips are found and named.
+        answered: Recording of each clip that was cut out of one as people answered, by path.
 
     Returns:
         The manifest, one row a usable clip (columns of ``MANIFEST_DTYPES``), and the
@@ -123,13 +128,14 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
     )
     _warn_of_missing(missing)
     inside = _sides(files, options)
+    names = _Names(metadata, options, inside, answered or {})
     rows: list[tuple[Any, ...]] = []
     tables: list[pd.DataFrame] = []
     with ScanMemory(clips.root) as memory:
 
         def files_to_look_at() -> Iterator[_Look]:
             for path, problem in entries:
-                yield _Look.at(clips, path, problem, memory, _Names(metadata, options, inside))
+                yield _Look.at(clips, path, problem, memory, names)
 
         looked = map_in_threads(_Look.read_file, files_to_look_at(), in_flight_per_worker=32)
         for look in track(looked, description="Scanning clips", total=len(entries)):
@@ -144,6 +150,7 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
                 rows = []
     manifest = pd.concat([*tables, _table(rows)], ignore_index=True)
     del tables, rows
+    _categories_as_known(manifest)
     manifest, duplicates = _without_duplicates(manifest)
     rejected += duplicates
     table = pd.DataFrame(sorted(rejected), columns=["path", "reason"], dtype="str")
@@ -156,6 +163,17 @@ def scan_clips(clips: RawClips, options: IngestionOptions) -> tuple[pd.DataFrame
     learnt = manifest[~manifest["evaluation_only"] & (manifest["label"] != BACKGROUND)]
     LabelTree.build(zip(learnt["label"], learnt["category"], strict=True))  # or it says why not
     return manifest, table
+
+
+def _categories_as_known(manifest: pd.DataFrame) -> None:
+    """Put answered clips into the categories that their labels have among the owner's clips."""
+    answered = manifest["answered"]
+    if answered.any():
+        owned = manifest[~answered & ~manifest["evaluation_only"]]
+        known = dict(zip(owned["label"], owned["category"], strict=True))
+        labels = manifest.loc[answered, "label"]
+        categories = labels.map(known).fillna(manifest.loc[answered, "category"])
+        manifest.loc[answered, "category"] = categories.astype("str")
 
 
 def _table(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
@@ -188,7 +206,7 @@ def _sides(files: Iterable[str], options: IngestionOptions) -> frozenset[str]:
     They are where all folders are called so, and hold nothing but folders.
     """
     deep: dict[str, bool] = {}
-    special = (*options.exclude, *options.background)
+    special = (*options.exclude, *options.background, ANSWERS)
     for name in files:
         top, *below = name.split("/")
         if below and not is_hidden(name) and not any(fnmatchcase(top, p) for p in special):
@@ -223,11 +241,13 @@ class _Names:
         metadata: The table of the owner's, or None.
         options: How clips are named.
         inside: Top-level folders whose own folders are the labels.
+        answered: Recording of each clip that people's answers made, by path.
     """
 
     metadata: pd.DataFrame | None
     options: IngestionOptions
     inside: frozenset[str]
+    answered: Mapping[str, str]
 
 
 def _name(path: str, names: _Names) -> _Naming:
@@ -240,6 +260,8 @@ def _name(path: str, names: _Names) -> _Naming:
     parts = PurePosixPath(path).parts
     if is_hidden(path):
         raise AudioError("a hidden file" if parts[-1].startswith(".") else "in a hidden folder")
+    if parts[0] == ANSWERS:
+        return _name_answered(path, names)
     if parts[0] in names.inside:
         parts = parts[1:]
     folder = parts[0] if len(parts) > 1 else ""
@@ -273,6 +295,18 @@ def _name(path: str, names: _Names) -> _Naming:
     if not (usable_as_label(label) and usable_as_label(category)):
         raise AudioError(f"its label {label!r} or category {category!r} has unusable characters")
     return _Naming(label, category, group, fold_number, evaluation_only, licence)
+
+
+def _name_answered(path: str, names: _Names) -> _Naming:
+    recording = names.answered.get(path)
+    if recording is None:
+        raise AudioError("no answer that stands is about it")
+    label = PurePosixPath(path).parts[1]
+    if any(fnmatchcase(label, pattern) for pattern in names.options.background):
+        label = category = BACKGROUND
+    else:
+        category = category_of(label, separator=names.options.category_separator)
+    return _Naming(label, category, recording, None, False, "", answered=True)
 
 
 def _fold(row: Any) -> int | None:
@@ -362,6 +396,7 @@ class _Look:
             info.format,
             self.stat.st_size,
             self.naming.evaluation_only,
+            self.naming.answered,
             "; ".join(filter(None, (info.note, self.naming.note))),
             self.naming.licence,
         )

@@ -14,6 +14,9 @@ from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
 from soundx.clips.listing import list_folder
 from soundx.clips.metadata import METADATA, read_metadata
 
+ANSWERS = ":ANSWERS"
+"""Folder of the clips that are cut out of recordings, as people answered: a folder a label."""
+
 
 class RawClips:
     """The folder ``01_raw``: label folders with clips, and perhaps a ``metadata.csv``.
@@ -37,7 +40,7 @@ class RawClips:
         """
         for name, problem in list_folder(self.root):
             if (
-                name not in (METADATA, ".gitkeep", "README.md")
+                name not in (METADATA, ".gitkeep", "README.md", f"{ANSWERS}/{METADATA}")
                 and KEPT_BY_SOUNDX not in (name.split("/")[:-1])
             ):
                 yield name, problem

@@ -130,7 +130,7 @@ class RawClipsDataset(AbstractDataset[MirrorJob, RawClips]):
     """
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
-        self._root = _local_folder(path)
+        self._root = local_folder(path)
         self.metadata = metadata
 
     def load(self) -> RawClips:
@@ -178,7 +178,7 @@ class WaveformsDataset(AbstractDataset[ClipWaveforms, ClipWaveforms]):
     def __init__(
         self, *, path: str, manifest: dict[str, Any], metadata: dict[str, Any] | None = None
     ) -> None:
-        self._root = _local_folder(path)
+        self._root = local_folder(path)
         self._manifest = ParquetDataset(**manifest)
         self._saved: ClipWaveforms | None = None
         self.metadata = metadata
@@ -201,7 +201,8 @@ class WaveformsDataset(AbstractDataset[ClipWaveforms, ClipWaveforms]):
         return {"path": str(self._root)}
 
 
-def _local_folder(path: str) -> Path:
+def local_folder(path: str) -> Path:
+    """Return a folder on this machine: of a URL one in the user's cache stands for it."""
     protocol, found, rest = path.partition("://")
     if not found:
         return Path(path)

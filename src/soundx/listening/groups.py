@@ -10,7 +10,7 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +72,13 @@ def keep_together(folder: Path, rows: Mapping[str, Row]) -> Iterator[set[str]]:
         yield there
     finally:
         _write(path, {**{name: row for name, row in rows.items() if name in there}, **known})
+
+
+def forget(folder: Path, names: Collection[str]) -> None:
+    """Take clips that are gone out of a folder's table."""
+    known = _read(folder / METADATA)
+    if known and not known.keys().isdisjoint(names):
+        _write(folder / METADATA, {name: row for name, row in known.items() if name not in names})
 
 
 def _read(path: Path) -> dict[str, Row] | None:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.decoding import decode_blocks
 from soundx.errors import AudioError, SoundxError
-from soundx.labels import usable_as_label
+from soundx.labels import BACKGROUND, usable_as_label
 from soundx.listening.events import Event
 from soundx.listening.groups import Row, keep_together
 from soundx.markup import printable
@@ -40,7 +40,8 @@ How = Literal["all", "random", "best", "balanced"]
 
 _SCORE_BINS = 10
 _LONGEST_LABEL = 200  # as ingestion has it
-_SPECIAL_FOLDERS = (":TEST", ":BACKGROUND")  # what ingestion takes for no label
+_BACKGROUND_FOLDER = ":BACKGROUND"
+_SPECIAL_FOLDERS = (":TEST", _BACKGROUND_FOLDER)  # what ingestion takes for no label
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _MOST_WAV_SAMPLES = (2**32 - 1 - _WAV_HEADER.size) // 2
 _ASIDE = ".soundx-segments-"
@@ -203,6 +204,11 @@ def cut_segments(
     return made
 
 
+def segment_names(paths: Mapping[str, Path], events: Sequence[Event]) -> dict[Event, str]:
+    """Return what each event's clip is called, from the folder on; see ``cut_segments``."""
+    return {clip.event: clip.name for clip in _plan(paths, events, padding_s=0.0, min_s=0.0)}
+
+
 @dataclass(frozen=True)
 class _Clip:
     """A clip to be cut.
@@ -255,6 +261,8 @@ def _check(event: Event) -> None:
     """Refuse what ingestion would take for another label, or for none, and what has no length."""
     for kind, name in (("label", event.label), ("category", event.category)):
         why = ""
+        if name == BACKGROUND:
+            continue  # it has a folder of its own
         if not usable_as_label(name):
             why = "it is empty, or has characters that no name of a folder has"
         elif name != name.strip():
@@ -385,7 +393,8 @@ def _remove_stale(folder: Path) -> None:
 
 def _name(event: Event, stem: str) -> str:
     # six digits are eleven days
-    return f"{event.label}/{stem}_{event.onset_s:010.3f}_{min(event.probability, 1.0):.3f}"
+    folder = event.label if event.label != BACKGROUND else _BACKGROUND_FOLDER
+    return f"{folder}/{stem}_{event.onset_s:010.3f}_{min(event.probability, 1.0):.3f}"
 
 
 def _place(event: Event) -> tuple[Any, ...]:

@@ -73,6 +73,8 @@ def assign_folds(clips: pd.DataFrame, options: CrossValidationOptions) -> pd.Dat
         )
     known = pd.to_numeric(ours["fold"], errors="coerce")
     labelled = ours["label"] != BACKGROUND
+    if "answered" in ours and not ours["answered"].all():
+        labelled &= ~ours["answered"].astype(bool)  # these have no official fold
     has_official = bool(known[labelled].notna().all()) and known[labelled].nunique() >= _FEWEST
     if options.folds == "official" and not has_official:
         raise SoundxError(
@@ -83,9 +85,10 @@ def assign_folds(clips: pd.DataFrame, options: CrossValidationOptions) -> pd.Dat
         folds = known.to_numpy(np.float64)
         _warn_of_torn(ours[labelled], known[labelled])
         without = np.isnan(folds)
-        if without.any():  # background has none: dealt out by recording
+        if without.any():  # background and answers have none: dealt out by recording
             names = np.unique(folds[~without])
-            dealt = _deal(ours[without], min(len(names), int(without.sum())), options.seed)
+            few = ours[without]
+            dealt = _deal(few, min(len(names), few["group"].nunique()), options.seed)
             folds[without] = names[dealt % len(names)]
     else:
         folds = _deal(ours, min(options.k, ours["group"].nunique()), options.seed) + 1.0

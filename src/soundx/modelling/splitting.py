@@ -12,6 +12,7 @@ depends on nothing but its own group:
     it ends when the label has grown enough to fill its sides by itself.
 
 Background is put on sides like a label of its own; by hash where official folds leave it out.
+Recordings that are known by people's answers alone are learnt from, and never tested on.
 
 The price is that a label's shares are only near the wanted ones, as a fair draw's are: a
 rule that kept shares exact would have to move old clips.
@@ -120,6 +121,9 @@ def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
     splits = clips[["clip_id"]].assign(split=FIELD, group=clips["group"])
     splits["fold"] = pd.array([pd.NA] * len(clips), dtype="Int64")
     ours = clips[~clips["evaluation_only"].astype(bool)]
+    reviewed = _only_reviewed(ours)
+    splits.loc[ours.index[reviewed], "split"] = _by_hash_alone(ours[reviewed], options)
+    ours = ours[~reviewed]
     if options.by == "fold":
         splits.loc[ours.index, "split"] = _by_fold(ours, options)
         splits.loc[ours.index, "fold"] = ours["fold"].astype("Int64")
@@ -136,6 +140,27 @@ def assign_splits(clips: pd.DataFrame, options: SplitOptions) -> pd.DataFrame:
             _listed(torn),
         )
     return splits
+
+
+def _only_reviewed(clips: pd.DataFrame) -> np.ndarray:
+    """Tell which clips are of recordings that all of answers are of, beside other clips.
+
+    People were asked about what a model was unsure of: that is no fair test of a model. Where
+    there is nothing else, it is what there is.
+    """
+    if "answered" not in clips:
+        return np.zeros(len(clips), bool)
+    only = clips.groupby("group")["answered"].transform("all").to_numpy(bool)
+    labelled = (clips["label"] != BACKGROUND).to_numpy()
+    return only if (~only & labelled).any() else np.zeros(len(clips), bool)
+
+
+def _by_hash_alone(clips: pd.DataFrame, options: SplitOptions) -> pd.Series:
+    """Return a side to learn from for each clip: validation where it would be, else training."""
+    low = options.test_fraction
+    position = {g: _position(g, options.seed) for g in clips["group"].unique()}
+    validates = {g: low <= p < low + options.validation_fraction for g, p in position.items()}
+    return clips["group"].map(lambda group: "validation" if validates[group] else "train")
 
 
 def check_splits(splits: pd.DataFrame) -> None:

@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from soundx.pipelines.ingestion.nodes import mirror_clips, scan_raw_clips
+from soundx.pipelines.ingestion.nodes import cut_answers, mirror_clips, scan_raw_clips
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Mirror the clips, then scan the mirror."""
+    """Mirror the clips, cut those out of recordings that people answered, and scan them all."""
     return Pipeline(
         [
             Node(
@@ -17,8 +17,15 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags="io",
             ),
             Node(
+                func=cut_answers,
+                inputs=["raw_clips", "answers", "params:ingestion"],
+                outputs="answered_clips",
+                name="cut_answers",
+                tags="audio",
+            ),
+            Node(
                 func=scan_raw_clips,
-                inputs=["raw_clips", "params:ingestion"],
+                inputs=["raw_clips", "answered_clips", "params:ingestion"],
                 outputs=["clip_manifest", "rejected_clips"],
                 name="scan_clips",
                 tags="audio",

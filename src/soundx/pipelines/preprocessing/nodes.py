@@ -131,7 +131,7 @@ def split_clips(clip_manifest: pd.DataFrame, splits: SplitOptions) -> pd.DataFra
     tree = LabelTree.build(zip(clips["label"], clips["category"], strict=True))
     for head in tree.heads:
         targets = clips["label"].map({name: tree.target(head, name) for name in tree.labels})
-        _check_head(head, clips[targets.notna()])
+        _check_head(head, clips[targets.notna()], clip_manifest)
     return table
 
 
@@ -168,7 +168,7 @@ def build_model_input(
             mine.loc[side.index, "weight"] = class_weights(
                 side["target"].to_numpy(), side["n_frames"].to_numpy(), len(classes)
             )
-        _check_head(head, mine)
+        _check_head(head, mine, clip_manifest)
         mine["embedder"] = embedded.info.fingerprint
         tables[head] = mine.reset_index(drop=True)
     # what is none of the labels stands beside them, with a class of its own
@@ -182,7 +182,14 @@ def build_model_input(
     return tables, state
 
 
-def _check_head(head: str, clips: pd.DataFrame) -> None:
+def _check_head(head: str, clips: pd.DataFrame, manifest: pd.DataFrame) -> None:
+    answered = (
+        set(manifest.loc[manifest["answered"].astype(bool), "clip_id"])
+        if ("answered" in manifest)
+        else set()
+    )
+    if head != GENERAL and clips["clip_id"].isin(answered).all():
+        return  # a category that people named in a recording or two: there is but one side yet
     for split in ("train", "validation"):
         if not (clips["split"] == split).any():
             raise SoundxError(

@@ -1,0 +1,133 @@
+"""Answers to clips: each answered stretch cut out of its recording, as a file that is learnt from.
+
+The folder holds just the clips of answers that stand; what it holds is ours alone, and a
+``metadata.csv`` in it tells the recording of each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soundx.errors import AudioError, SoundxError
+from soundx.labels import BACKGROUND, category_of
+from soundx.listening.events import Event
+from soundx.listening.groups import METADATA, forget
+from soundx.listening.recordings import Source
+from soundx.listening.segments import PartlyCutError, cut_segments, segment_names
+from soundx.markup import printable
+from soundx.progress import counted
+from soundx.review.answers import Answer, settled
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AnsweredClipsJob:
+    """Clips to be cut: what a node hands to the catalog.
+
+    Attributes:
+        folder: Where to.
+        answers: All answers.
+        separator: What ends the category in a label.
+    """
+
+    folder: Path
+    answers: Sequence[Answer]
+    separator: str = "_"
+
+
+def cut_answers(job: AnsweredClipsJob) -> None:
+    """Make a folder hold the clips of all answers that stand, each once; others are taken away.
+
+    Recordings that cannot be read now are told of; clips that were cut of them before stay.
+
+    Raises:
+        SoundxError: The folder cannot be written.
+    """
+    sure = [answer for answer in settled(job.answers) if answer.is_sure]
+    if not sure and not job.folder.exists():
+        return
+    events = [_event(answer, job.separator) for answer in sure]
+    paths = {file: Path(file) for file in dict.fromkeys(event.file for event in events)}
+    names = segment_names(paths, events)
+    removed = _remove_others(job.folder, set(names.values()))
+    missing = [event for event, name in names.items() if not (job.folder / name).exists()]
+    n_cut = 0
+    try:
+        with contextlib.ExitStack() as fetched:
+            lost: dict[str, str] = {}
+            for file in dict.fromkeys(event.file for event in missing):
+                if "://" in file:
+                    try:
+                        paths[file] = fetched.enter_context(Source(file, "").on_disk())
+                    except AudioError as error:
+                        lost[file] = str(error)
+            wanted = [event for event in missing if event.file not in lost]
+            n_cut = len(cut_segments(paths, wanted, job.folder))
+    except PartlyCutError as error:
+        n_cut = len(error.cut)
+        lost |= {file: why[0] for file, why in error.reasons.items()}
+    for file, why in lost.items():
+        logger.warning("No clip can be cut from %s: %s.", printable(file), why)
+    if sure or removed:
+        logger.info(
+            "%s that are sure: %s cut now%s.",
+            counted(len(sure), "answer"),
+            counted(n_cut, "clip"),
+            f", {removed:,} taken away whose answers changed" if removed else "",
+        )
+
+
+def answered_clips(folder: Path, within: Path) -> dict[str, str]:
+    """Return the recording of each clip in a folder, by its path from another folder on.
+
+    Args:
+        folder: Where clips were cut to.
+        within: Where paths begin.
+    """
+    rows = _rows(folder)
+    prefix = folder.relative_to(within).as_posix()
+    return {f"{prefix}/{name}": group for name, group in rows.items()}
+
+
+def _event(answer: Answer, separator: str) -> Event:
+    label = answer.label
+    category = BACKGROUND if label == BACKGROUND else category_of(label, separator=separator)
+    probability = 1.0 if answer.probability is None else answer.probability
+    return Event(
+        answer.recording,
+        answer.onset_s,
+        answer.offset_s,
+        label,
+        category,
+        probability,
+        probability,
+    )
+
+
+def _rows(folder: Path) -> dict[str, str]:
+    """Return the recording of each clip that is named in a folder's table."""
+    try:
+        with (folder / METADATA).open(encoding="utf-8", newline="") as file:
+            return {row["filename"]: row["group"] for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise SoundxError(f"{folder / METADATA} cannot be read: {error}.") from error
+
+
+def _remove_others(folder: Path, wanted: set[str]) -> int:
+    """Remove clips that no answer stands for any more; only what our table names is touched."""
+    rows = _rows(folder)
+    gone = [name for name in rows if name not in wanted]
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other clips of that label
+            (folder / name).parent.rmdir()
+    forget(folder, gone)
+    return len(gone)
