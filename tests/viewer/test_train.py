@@ -5,8 +5,8 @@ from streamlit.testing.v1 import AppTest
 
 from soundx.errors import SoundxError
 from soundx.running.runs import PASSWORD, PIPELINES
-from soundx.viewer import train
-from soundx.viewer.train import Gate
+from soundx.viewer import gate as gate_module
+from soundx.viewer.gate import Gate
 
 SECRET = "correct hörse"
 
@@ -22,8 +22,8 @@ page(Path({project!r}), {env!r})
 def open_page(monkeypatch):
     """Open the page in a browser of its own, where nobody has typed a password yet."""
     monkeypatch.setenv(PASSWORD, SECRET)
-    monkeypatch.setattr(train, "_GATE", Gate(lambda: 0.0))
-    monkeypatch.setattr(train, "_address", lambda: None)  # AppTest has none
+    monkeypatch.setattr(gate_module, "_GATE", Gate(lambda: 0.0))
+    monkeypatch.setattr(gate_module, "_address", lambda: None)  # AppTest has none
 
     def open_(project, env=None):
         script = PAGE.format(project=str(project.folder), env=env)
@@ -172,7 +172,7 @@ def test_two_browsers_start_one_run_and_either_stops_it(project, open_page):
         assert not app.exception
         assert "Stop" in labels(app)
         assert button(app, "Start").disabled
-        assert "Step 1 of 2" in shown(app)
+        assert "Step 1 of 3" in shown(app)
     runs = project.runs("waiting")
     assert len(list(runs.folder.glob("*/run.json"))) == 1
     assert runs.current().command[2:] == (

@@ -6,14 +6,8 @@ printed is shown as text, never as Markdown or HTML.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import ipaddress
-import math
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,84 +23,16 @@ from soundx.modelling.splitting import SplitOptions
 from soundx.running.catalog import open_catalog, read_parameters
 from soundx.running.messages import message_for_people
 from soundx.running.runs import CHOICES, LIMITS, PASSWORD, PIPELINES, Run, Runs
+from soundx.viewer.gate import sign_out, signed_in
 from soundx.viewer.words import duration
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import Page
 
-_SIGNED_IN = "train_signed_in"
 _NOTICE = "train_notice"
 _HEAD = "training.head"
 _POLL_S = 1.0
 _IDLE_POLL_S = 5.0
-_LONGEST_WAIT_S = 8.0
-_MOST_ADDRESSES = 4096
-
-
-class Gate:
-    """Compares passwords, ever more slowly after wrong ones from the same address.
-
-    Who guesses at one address closes the gate for that address: the owner comes from another.
-
-    Args:
-        clock_s: A clock that never goes back, in seconds.
-    """
-
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._clock_s = clock_s
-        # by address: wrong attempts in a row, and when it opens again; the latest is last
-        self._closed: dict[str, tuple[int, float]] = {}
-        self._one_at_a_time = threading.Lock()
-
-    def passes(self, attempt: str, password: str, address: str | None = None) -> bool:
-        """Tell whether an attempt is the password, in a time that tells nothing about it.
-
-        Args:
-            attempt: What was typed.
-            password: What it should be.
-            address: Where it was typed, an IP address; None for this machine.
-
-        Raises:
-            SoundxError: The last wrong attempt at this address is too recent: this one was not
-                looked at.
-        """
-        where = _network(address)
-        with self._one_at_a_time:
-            failures, opens_s = self._closed.get(where, (0, 0.0))
-            wait_s = opens_s - self._clock_s()
-            if wait_s > 0:
-                raise SoundxError(
-                    f"Too soon after a wrong password. Try again in {math.ceil(wait_s)} s."
-                )
-            self._closed.pop(where, None)
-            if hmac.compare_digest(_digest(attempt), _digest(password)):
-                return True
-            while len(self._closed) >= _MOST_ADDRESSES:
-                del self._closed[next(iter(self._closed))]
-            delay_s = min(2.0 ** min(failures, 16), _LONGEST_WAIT_S)
-            self._closed[where] = (failures + 1, self._clock_s() + delay_s)
-            return False
-
-
-def _address() -> str | None:
-    """Return where this browser is; through a proxy on this machine, where that says it is."""
-    return st.context.ip_address
-
-
-def _network(address: str | None) -> str:
-    """Return what stands for all addresses that one visitor has: of IPv6 it is 64 bits."""
-    if address is None:
-        return ""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(getattr(ip, "ipv4_mapped", None) or ip)
-
-
-_GATE = Gate()
 
 
 @dataclass(frozen=True)
@@ -201,8 +127,7 @@ def page(project: Path, env: str | None = None, evaluation_page: Page | None = N
         st.write("To enable it, set one and start the viewer anew:")
         st.code(f"{PASSWORD}='a long password' make app", language=None, wrap_lines=True)
         return
-    if not st.session_state.get(_SIGNED_IN):
-        _ask_for(password)
+    if not signed_in(password, "Who knows the password may start and stop runs."):
         return
     runs = Runs.of(project, env)
     run = runs.current()
@@ -210,7 +135,7 @@ def page(project: Path, env: str | None = None, evaluation_page: Page | None = N
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"Environment: {env or 'base'}")
         if st.button("Sign out"):
-            del st.session_state[_SIGNED_IN]
+            sign_out()
             st.rerun()
     if notice := st.session_state.pop(_NOTICE, None):
         st.warning(notice)
@@ -228,25 +153,6 @@ def page(project: Path, env: str | None = None, evaluation_page: Page | None = N
     st.fragment(watch, run_every=_POLL_S if running else _IDLE_POLL_S)()
     with _errors_shown(env):
         _choose(runs, project, env, disabled=running)
-
-
-def _ask_for(password: str) -> None:
-    st.write("Who knows the password may start and stop runs.")
-    with st.form("sign in"):
-        attempt = st.text_input("Password", type="password", autocomplete="current-password")
-        sent = st.form_submit_button("Sign in", type="primary")
-    if not sent:
-        return
-    try:
-        passes = _GATE.passes(attempt, password, _address())
-    except SoundxError as error:
-        st.error(str(error))
-        return
-    if not passes:
-        st.error("That is not the password.")
-        return
-    st.session_state[_SIGNED_IN] = True
-    st.rerun()
 
 
 def _show_running(runs: Runs, run: Run) -> None:
@@ -391,11 +297,6 @@ def _errors_shown(env: str | None) -> Iterator[None]:
     except (SoundxError, DatasetError) as error:
         st.error("This cannot be shown.")
         st.code(message_for_people(error, env), language=None, wrap_lines=True)
-
-
-def _digest(text: str) -> bytes:
-    # of one length, whatever was typed
-    return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
 
 
 def _mark(run: Run | None) -> tuple[str, bool] | None:
