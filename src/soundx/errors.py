@@ -24,6 +24,7 @@ class Remedy(Enum):
     TRAIN_AND_EVALUATE = "train a model and evaluate it"
     EVALUATE = "evaluate the model"
     KEEP_RECORDINGS = "name recordings, and keep what is heard in them"
+    LISTEN = "hear recordings with the newest model"
     REVIEW = "estimate from answers what the model finds"
     CROSS_VALIDATE = "leave every clip out once, and evaluate the model by that"
 

@@ -146,6 +146,10 @@ class Classifier:
         """Return the same classifier with its card, and its parity noted beside the labels."""
         return self._with({MODEL_CARD: card.encode()}, {"tflite_difference": tflite_difference})
 
+    def with_files(self, files: Mapping[str, bytes], info: Mapping[str, Any]) -> Classifier:
+        """Return the same classifier with other files, and more beside its labels."""
+        return self._with(files, info)
+
     def with_checksums(self) -> Classifier:
         """Return the same classifier with the checksums of its files beside the labels.
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 import soundx
+from soundx.classifier.bundle import MODEL_CARD, Classifier
 from soundx.labels import BACKGROUND
 from soundx.markup import card_text
 from soundx.modelling.joint import TrainedHeads
@@ -65,6 +66,7 @@ def model_card(
     metrics: Mapping[str, Any] | None = None,
     per_class: pd.DataFrame | None = None,
     cross_validation: Mapping[str, Any] | None = None,
+    review: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the card as Markdown.
 
@@ -75,6 +77,7 @@ def model_card(
         metrics: Content of ``metrics.json``, once the model was evaluated.
         per_class: Content of ``per_class_metrics.csv``, likewise.
         cross_validation: Content of ``cross_validation.json``, where it is of such a model.
+        review: Content of ``review.json``, where it is of this model.
     """
     lines = ["# Model card", ""]
     if heads.embedder.caveat:
@@ -91,9 +94,60 @@ def model_card(
     if metrics and metrics.get("warnings"):
         doubts = [f"- {card_text(doubt)}" for doubt in metrics["warnings"]]
         lines += ["## What to doubt", "", *doubts, ""]
+    if review:
+        lines += _reviewed(review)
     lines += _limits(heads)
     lines += _reproduce(heads)
     return "\n".join(lines)
+
+
+_REVIEWED = "## What answers tell of it"
+_LIMITS = "## What to keep in mind"
+
+
+def with_review(classifier: Classifier, review: Mapping[str, Any]) -> Classifier:
+    """Return a classifier with what answers tell of it beside its labels and on its card.
+
+    Args:
+        classifier: The classifier.
+        review: Content of ``review.json``, of this classifier.
+    """
+    files = {}
+    if MODEL_CARD in classifier.files:
+        card = classifier.files[MODEL_CARD].decode()
+        before, limits, after = card.partition(_LIMITS)
+        before = before.partition(_REVIEWED)[0]
+        section = "\n".join(_reviewed(review))
+        files[MODEL_CARD] = f"{before}{section}\n{limits}{after}".encode()
+    return classifier.with_files(files, {"review": dict(review)})
+
+
+def _reviewed(review: Mapping[str, Any]) -> list[str]:
+    lines = [
+        _REVIEWED,
+        "",
+        f"In {review['hours']:.1f} hours of {counted(review['recordings'], 'recording')} that "
+        f"nobody labelled, by windows of {review['window_s']:g} s drawn over its scores:",
+        "",
+    ]
+    rows = []
+    most = review["max_false_alarms_per_day"]
+    for label, known in review["labels"].items():
+        low, high = known["density_ci95"]
+        density = "?" if known["density"] is None else f"{known['density']:.2%}"
+        threshold = "none yet" if known["threshold"] is None else f"{known['threshold']:g}"
+        rows.append(
+            (
+                card_text(label),
+                str(known["n_answers"]),
+                f"{density} ({low:.2%} to {high:.2%})",
+                threshold,
+            )
+        )
+    if not rows:
+        return [*lines[:2], "No answers were drawn for its estimates.", ""]
+    heading = ["label", "answers", "share of windows that hold it (95 % interval)"]
+    return [*lines, *_table([*heading, f"threshold for {most:g} false alarms a day"], rows), ""]
 
 
 def _what_it_does(heads: TrainedHeads, tflite_difference: float | None) -> list[str]:
@@ -234,7 +288,7 @@ def _by_label(per_class: pd.DataFrame) -> list[str]:
 
 def _limits(heads: TrainedHeads) -> list[str]:
     return [
-        "## What to keep in mind",
+        _LIMITS,
         "",
         _when_unknown(heads),
         "- The figures hold for clips recorded as these clips were: another microphone, another "

@@ -229,6 +229,7 @@ SCHEMA = _record(
         "embedder": _mapping(_anything),
         "training": _mapping(_anything),
         "manifest_digest": _text,
+        "review": _record({}, {"labels": _mapping(_mapping(_anything))}),
     },
 )
 """What has to stand in the file: version and categories; and of what kind the rest is."""

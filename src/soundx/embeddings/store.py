@@ -360,9 +360,12 @@ class EmbeddingSet:
         return np.concatenate([out[where[clip]] for clip in clip_ids])
 
     def clip_ids(self) -> Iterator[str]:
-        """Yield the clips that are kept here, shard by shard."""
+        """Yield the clips that are kept here, each once, shard by shard."""
+        seen: set[str] = set()  # one may stand in two shards after a kill during merging
         for name in self._shards():
-            yield from (clip_id for clip_id, _ in self._clips_of(name))
+            found = dict.fromkeys(clip_id for clip_id, _ in self._clips_of(name))
+            yield from (clip_id for clip_id in found if clip_id not in seen)
+            seen.update(found)
 
     def stretches(self, places: Sequence[tuple[str, int, int]]) -> list[Float32]:
         """Return some frames of clips; of a long clip nothing else is read than lies beside them.
@@ -376,6 +379,15 @@ class EmbeddingSet:
         Raises:
             SoundxError: A clip has no embeddings here.
         """
+        try:
+            return self._stretches(places)
+        except FileNotFoundError:  # another process has merged shards since they were listed
+            self._known = None
+            return self._stretches(places)
+
+    def _stretches(self, places: Sequence[tuple[str, int, int]]) -> list[Float32]:
+        if not places:
+            return []
         clips = self._find([clip_id for clip_id, _, _ in places])
         asked = np.array([(first, n) for _, first, n in places], np.int64).reshape(-1, 2)
         begins = clips[:, 1] + np.minimum(asked[:, 0], clips[:, 2])

@@ -216,19 +216,18 @@ class AnswersFile:
 def write_answers(answers: Iterable[Answer]) -> str:
     """Return answers as a table, CSV."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # only with this line end are both of its characters quoted inside a text
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for answer in answers:
         label = BACKGROUND_ANSWER if answer.label == BACKGROUND else answer.label
-        texts = (answer.recording, label, answer.answered_by, answer.model_version)
-        recording, label, person, version = map(guarded, texts)
+        times = (f"{answer.onset_s:.3f}", f"{answer.offset_s:.3f}")
         probability = "" if answer.probability is None else f"{answer.probability:.4f}"
-        writer.writerow(
-            [
-                *(recording, f"{answer.onset_s:.3f}", f"{answer.offset_s:.3f}", label, person),
-                *(answer.answered_at, version, probability, guarded(answer.drawn_for)),
-            ]
+        row = (
+            *(answer.recording, *times, label, answer.answered_by, answer.answered_at),
+            *(answer.model_version, probability, answer.drawn_for),
         )
+        writer.writerow(map(guarded, row))
     return text.getvalue()
 
 
@@ -299,11 +298,17 @@ def _number(text: str, column: str) -> float:
 
 
 def _check(answer: Answer) -> None:
-    if answer.label not in (BACKGROUND, UNSURE):
-        check_label(answer.label)
+    if answer.label not in (BACKGROUND, UNSURE) and check_label(answer.label) != answer.label:
+        raise SoundxError(f"{answer.label!r} cannot be a label: there are spaces around it.")
     if not answer.recording or "\0" in answer.recording:
         raise SoundxError("There is no recording.")
-    if not (0 <= answer.onset_s < answer.offset_s < 1e7):  # noqa: PLR2004  four months
+    texts = (answer.recording, answer.answered_at, answer.model_version, answer.drawn_for)
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise SoundxError(f"{answer.recording!r}: a name in an answer is not whole text.") from None
+    # as it will be read back
+    if not (0 <= answer.stretch.onset_s < answer.stretch.offset_s < 1e7):  # noqa: PLR2004  four months
         raise SoundxError(
             f"A stretch from {answer.onset_s:g} s to {answer.offset_s:g} s is none: it begins at "
             "0 or later and ends after that."

@@ -27,7 +27,7 @@ from soundx.modelling.ridge import Ridge, softmax
 from soundx.modelling.training import VECTORS_IN_MEMORY, fit_vectors
 from soundx.modelling.vectors import Vectors, all_vectors, draw_stretches
 from soundx.review.answers import Answer
-from soundx.search.index import IndexedRecording, WindowIndex, places_of
+from soundx.search.index import IndexedRecording, WindowIndex
 
 Probabilities = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -176,11 +176,14 @@ class AnswerVectors:
 
     def _read(self, answers: Sequence[Answer]) -> None:
         info = self._embedded.info
-        stretches = [frames_of(self._recording_of[a.recording], a, info) for a in answers]
+        recordings = [self._recording_of[answer.recording] for answer in answers]
+        stretches = [frames_of(*one, info) for one in zip(recordings, answers, strict=True)]
         places = [
             (number, place)
-            for number, (recording_id, first, n) in enumerate(stretches)
-            for place in places_of(recording_id, first, n)
+            for number, (recording, (first, n)) in enumerate(
+                zip(recordings, stretches, strict=True)
+            )
+            for place in recording.places(first, n)
         ]
         read = self._embedded.stretches([place for _, place in places]) if places else []
         by_answer: dict[int, list[Float32]] = {}
@@ -189,7 +192,7 @@ class AnswerVectors:
         for number, answer in enumerate(answers):
             frames = np.concatenate(by_answer[number])
             counts = np.array([len(frames)], np.int64)
-            identity = f"{stretches[number][0]}{stretches[number][1]:08d}"[-32:]
+            identity = f"{recordings[number].recording_id}{stretches[number][0]:08d}"[-32:]
             rows, lengths, _ = draw_stretches(
                 np.zeros(1, np.int64),
                 counts,
@@ -208,17 +211,15 @@ def _key(answer: Answer) -> tuple[str, float, float]:
     return answer.recording, answer.onset_s, answer.offset_s
 
 
-def frames_of(
-    recording: IndexedRecording, answer: Answer, info: EmbedderInfo
-) -> tuple[str, int, int]:
-    """Return the recording's hash, first frame and number of frames of an answered stretch.
+def frames_of(recording: IndexedRecording, answer: Answer, info: EmbedderInfo) -> tuple[int, int]:
+    """Return first frame and number of frames of an answered stretch.
 
     They are those that lie inside it, at least the one nearest to its beginning.
     """
     first = min(max(round(answer.onset_s / info.hop_s), 0), recording.n_frames - 1)
     length_s = answer.offset_s - answer.onset_s
     n = max(1, int((length_s - info.window_s) / info.hop_s + 1e-3) + 1)
-    return recording.recording_id, first, min(n, recording.n_frames - first)
+    return first, min(n, recording.n_frames - first)
 
 
 @dataclass(frozen=True)

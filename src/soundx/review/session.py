@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from soundx.audio import Float32
 from soundx.audio.decoding import decode_stretch
+from soundx.embedders.base import EmbedderInfo
 from soundx.embeddings.store import EmbeddingSet
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND
@@ -35,7 +36,7 @@ from soundx.review.answers import (
     settled,
 )
 from soundx.review.estimates import LabelEstimate, drawing_order, estimate
-from soundx.review.learning import AnswerVectors, Clips, Taught, changes, learn
+from soundx.review.learning import AnswerVectors, Clips, Examples, Taught, changes, learn
 from soundx.review.queue import Known, Order, Queue, candidates
 from soundx.search.index import Window, WindowIndex
 
@@ -164,6 +165,14 @@ class Review:
         return sorted(said | set(self.clips.categories))
 
     @property
+    def keyed_labels(self) -> list[str]:
+        """All labels in an order that new ones do not change: those of clips, then as they came."""
+        said = (answer.label for answer in self.answers)
+        new = dict.fromkeys(label for label in said if label not in (BACKGROUND, UNSURE))
+        known = sorted(self.clips.categories)
+        return [*known, *(label for label in new if label not in self.clips.categories)]
+
+    @property
     def version(self) -> str:
         """What the model is called that thinks now."""
         n = self.taught.n_answers if self.taught else 0
@@ -178,6 +187,26 @@ class Review:
                 windows.append(number)
                 labels.append(answer.label)
         return windows, labels
+
+    def answered_windows(self) -> list[int]:
+        """Return the windows that were answered, the last one last."""
+        return self._answered()[0]
+
+    def next_best(self, label: str, n: int) -> list[int]:
+        """Return the windows that the model is surest hold a label, answered ones left out.
+
+        Raises:
+            SoundxError: No model knows the label.
+        """
+        answered, labels = self._answered()
+        classes = self.taught.classes if self.taught else ()
+        known = Known(self.index, classes, self._probabilities, answered, labels)
+        return candidates(known, "best", label=label, n=n)
+
+    @property
+    def info(self) -> EmbedderInfo:
+        """The embedder of all frames."""
+        return self._stored.info
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -268,7 +297,7 @@ class Review:
             version = self.shipped.version
         elif self.taught is not None and self._probabilities is not None:
             row = self._probabilities[number]
-            known = label in self.taught.classes
+            known = bool(label) and label in self.taught.classes
             probability = float(row[self.taught.classes.index(label)] if known else row.max())
         return Question(self.index.window(number), order, label, probability, version)
 
@@ -372,6 +401,10 @@ class Review:
         self.learn_soon()
 
     # --- learning -----------------------------------------------------------------------------
+
+    def examples(self) -> Examples:
+        """Return all that is learnt from: clips, and answers that are sure."""
+        return self.clips.examples + self._vectors.examples(settled(self.answers))
 
     def _n_sure(self) -> int:
         return sum(answer.is_sure for answer in settled(self.answers))
@@ -479,12 +512,8 @@ class Review:
             raise SoundxError(
                 "Estimates are of the shipped model, which has not heard all of these recordings."
             )
-        if label not in self.shipped.labels:
-            raise SoundxError(f"The shipped model does not know '{label}' yet.")
         if label not in self._drawn:
-            apart = self.index.apart()
-            scores = self.shipped.probabilities[apart, self.shipped.labels.index(label)]
-            self._drawn[label] = apart[drawing_order(scores, label=label)]
+            self._drawn[label] = draw_for(self.index, self.shipped, label)
         return self._drawn[label]
 
     def estimate(self, label: str) -> LabelEstimate:
@@ -496,6 +525,19 @@ class Review:
         drawn = self.drawn_for(label)
         assert self.shipped is not None
         return estimate_label(self.index, self.shipped, label, drawn, self.answers)
+
+
+def draw_for(index: WindowIndex, shipped: Shipped, label: str) -> npt.NDArray[np.int64]:
+    """Return windows in the order in which they are asked about for a label's estimates.
+
+    Raises:
+        SoundxError: The model does not know the label.
+    """
+    if label not in shipped.labels:
+        raise SoundxError(f"The shipped model does not know '{label}' yet.")
+    apart = index.apart()
+    scores = shipped.probabilities[apart, shipped.labels.index(label)]
+    return np.asarray(apart[drawing_order(scores, label=label)])
 
 
 def estimate_label(

@@ -29,6 +29,7 @@ _PIPELINES: dict[Remedy, tuple[str, ...]] = {
     Remedy.TRAIN_AND_EVALUATE: ("training", "evaluation"),
     Remedy.EVALUATE: ("evaluation",),
     Remedy.KEEP_RECORDINGS: ("recordings",),
+    Remedy.LISTEN: ("listening",),
     Remedy.REVIEW: ("review",),
     Remedy.CROSS_VALIDATE: ("cross_validation", "evaluation"),
 }

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ from soundx.modelling.ridge import Standardiser
 from soundx.modelling.vectors import all_vectors
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
-from soundx.search.recordings import PART_FRAMES, part_ids, usable
+from soundx.search.recordings import PART_FRAMES, n_frames_of, part_ids, usable
 from soundx.storage.checksum import parse_json, with_checksum
 from soundx.storage.whole import whole_file
 
@@ -56,7 +57,7 @@ _PARTS_SAMPLED = 200
 _ROWS_AT_A_TIME = 65_536
 _RECORDINGS_A_WRITE = 200
 _FEW_CLIPS = 100
-_GROWN = 2  # so many times more clips than the directions were found by, and they are found anew
+_GROWN = 2  # so many times more of them than the directions were found by: these are found anew
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,16 @@ class Projection:
         """Return the directions in which some pooled vectors differ most.
 
         Args:
-            vectors: [shape=(n, pooled_dim)].
+            vectors: [shape=(n, pooled_dim)]; where there are none, there are no directions.
             widths: Width of each part of a pooled vector.
             seed: Of the randomised decomposition (Halko, Martinsson & Tropp 2011).
         """
         from sklearn.utils.extmath import randomized_svd
 
+        if not len(vectors):  # nothing differs in any direction
+            dim = vectors.shape[1]
+            standardise = Standardiser(np.zeros(dim, np.float32), np.ones(dim, np.float32))
+            return cls(standardise, np.zeros((dim, 0), np.float32))
         standardise = Standardiser.of(iter([vectors]), widths)
         n_dims = min(DIMS, *vectors.shape)
         _, _, directions = randomized_svd(standardise(vectors), n_dims, n_iter=2, random_state=seed)
@@ -121,6 +126,7 @@ class IndexedRecording:
         starts_at: When it began, ISO 8601; empty where that is not known.
         duration_s: Its length, in seconds.
         n_frames: Its frames in the store.
+        n_parts: The parts that they are in.
         first: Row of its first window.
         n_windows: How many it has.
         checksum: CRC-32 of their vectors.
@@ -131,6 +137,7 @@ class IndexedRecording:
     starts_at: str
     duration_s: float
     n_frames: int
+    n_parts: int
     first: int
     n_windows: int
     checksum: int
@@ -139,6 +146,21 @@ class IndexedRecording:
     def clock(self) -> datetime | None:
         """When it began."""
         return datetime.fromisoformat(self.starts_at) if self.starts_at else None
+
+    def places(self, first: int, n_frames: int) -> list[tuple[str, int, int]]:
+        """Return where in the store some of its frames are: clip, first frame and number of each.
+
+        Those that reach over the end of a part are in two.
+        """
+        places = []
+        while n_frames > 0:
+            part = min(first // PART_FRAMES, self.n_parts - 1)
+            inside = first - part * PART_FRAMES
+            is_last = part == self.n_parts - 1
+            n = n_frames if is_last else min(n_frames, PART_FRAMES - inside)
+            places.append((f"{self.recording_id}:{part}", inside, n))
+            first, n_frames = first + n, n_frames - n
+        return places
 
 
 @dataclass(frozen=True)
@@ -183,13 +205,19 @@ class WindowIndex:
             raise SoundxError(
                 f"There is no index of recordings in {folder} yet.", remedy=Remedy.KEEP_RECORDINGS
             )
-        self.fingerprint: str = facts["fingerprint"]
-        self.window_frames: int = facts["window_frames"]
-        self.stride_frames: int = facts["stride_frames"]
-        self.window_s: float = facts["window_s"]
-        self.hop_s: float = facts["hop_s"]
-        self.recordings = tuple(IndexedRecording(**one) for one in facts["recordings"])
-        self.projection = _read_projection(self.folder, facts["projection"])
+        try:
+            self.fingerprint: str = facts["fingerprint"]
+            self.window_frames: int = facts["window_frames"]
+            self.stride_frames: int = facts["stride_frames"]
+            self.window_s: float = facts["window_s"]
+            self.hop_s: float = facts["hop_s"]
+            self.recordings = tuple(IndexedRecording(**one) for one in facts["recordings"])
+            self.projection = _read_projection(self.folder, facts["projection"])
+        except (KeyError, TypeError):  # of an earlier version, or somebody else's
+            why = "it does not say what an index says"
+            raise BrokenFileError(
+                str(self.folder / _INDEX), why, remedy=Remedy.KEEP_RECORDINGS
+            ) from None
         self.n_dims = self.projection.basis.shape[1]
         n_rows = max((r.first + r.n_windows for r in self.recordings), default=0)
         self._stored = _open_vectors(self.folder, n_rows, self.n_dims)
@@ -253,12 +281,17 @@ class WindowIndex:
     def _owner_of(self) -> dict[str, int]:
         return {recording.file: owner for owner, recording in enumerate(self.recordings)}
 
+    @property
+    def step(self) -> int:
+        """How many windows further on the next one begins that shares no sound with a window."""
+        # in hops: a frame is longer than one, so that windows overlap whose frames do not
+        return max(1, math.ceil(round(self.window_s / self.hop_s, 6) / self.stride_frames))
+
     def apart(self) -> Indices:
         """Return the windows that do not overlap, one after the other: each sound once."""
-        step = max(1, -(-self.window_frames // self.stride_frames))
         numbers = np.arange(len(self))
         inside = numbers - self._starts[self.recording_of(numbers)]
-        return np.asarray(numbers[inside % step == 0])
+        return np.asarray(numbers[inside % self.step == 0])
 
     def scores(self, weights: Float32, bias: Float32 | float = 0.0) -> Float32:
         """Return products of all windows with some columns, and what is added to them.
@@ -285,26 +318,9 @@ class WindowIndex:
         return np.maximum(out, 1e-9)
 
     def frames_place(self, window: Window) -> list[tuple[str, int, int]]:
-        """Return where in the store a window's frames are: clip, first frame and number of each.
-
-        A window that reaches over the end of a part is in two.
-        """
-        return places_of(
-            window.recording.recording_id,
-            window.first_frame,
-            min(self.window_frames, window.recording.n_frames - window.first_frame),
-        )
-
-
-def places_of(recording_id: str, first: int, n_frames: int) -> list[tuple[str, int, int]]:
-    """Return where frames of a recording are in the store: clip, first frame, number of each."""
-    places = []
-    while n_frames > 0:
-        part, inside = divmod(first, PART_FRAMES)
-        n = min(n_frames, PART_FRAMES - inside)
-        places.append((f"{recording_id}:{part}", inside, n))
-        first, n_frames = first + n, n_frames - n
-    return places
+        """Return where in the store a window's frames are: clip, first frame and number of each."""
+        n_frames = min(self.window_frames, window.recording.n_frames - window.first_frame)
+        return window.recording.places(window.first_frame, n_frames)
 
 
 @dataclass
@@ -328,7 +344,7 @@ class _State:
     def write(self, folder: Path) -> None:
         facts = {**self.fields, "recordings": [asdict(one) for one in self.recordings]}
         with whole_file(folder / _INDEX) as partial:
-            partial.write_text(json.dumps(with_checksum(facts), ensure_ascii=False))
+            partial.write_text(json.dumps(with_checksum(facts)))
 
 
 def build_index(
@@ -366,14 +382,19 @@ def build_index(
         "window_s": round(info.window_s + (window_frames - 1) * info.hop_s, 6),
         "hop_s": info.hop_s,
     }
-    state = _what_holds(folder, windows, len(clip_ids))
+    known = {
+        "n_clips": len(clip_ids),
+        "n_frames": sum(n_frames_of(row.duration_s, info) for row in complete.values()),
+    }
+    state = _what_holds(folder, windows, known)
     if state is None:
+        # whoever has the old one open goes on reading it
         (folder / _INDEX).unlink(missing_ok=True)
+        (folder / _VECTORS).unlink(missing_ok=True)
         sample = _sample(complete, embedded, window_frames, clips, clip_ids)
         projection = Projection.of(sample, pooled_widths(info.parts))
         name = _write_projection(folder, projection)
-        fields = {**windows, "n_clips": len(clip_ids), "projection": name}
-        state = _State(fields, projection, [])
+        state = _State({**windows, **known, "projection": name}, projection, [])
     end = state.n_rows
     state.recordings = [_as_now(one, complete) for one in state.recordings if _is_in(one, complete)]
     there = {one.recording_id for one in state.recordings}
@@ -381,7 +402,8 @@ def build_index(
     width = state.projection.basis.shape[1] * 4
     path = folder / _VECTORS
     with path.open("r+b" if path.exists() else "w+b") as file:
-        file.truncate(end * width)  # what a killed run wrote and did not come to say
+        # over what a killed run wrote and did not come to say; nothing is cut off, as a process
+        # that reads beyond the end of a file it has mapped is killed
         file.seek(end * width)
         looked = track(missing, description="Indexing recordings", total=len(missing))
         for count, row in enumerate(looked, 1):
@@ -422,18 +444,17 @@ def _append(
         checksum = zlib.crc32(content, checksum)
         file.write(content)
         n_windows += len(vectors)
-    n_frames = int(
-        embedded.n_frames(part_ids(row.recording_id, row.duration_s, embedded.info)).sum()
-    )
+    parts = part_ids(row.recording_id, row.duration_s, embedded.info)
     return IndexedRecording(
-        row.recording_id,
-        row.file,
-        row.starts_at,
-        row.duration_s,
-        n_frames,
-        first,
-        n_windows,
-        checksum,
+        recording_id=row.recording_id,
+        file=row.file,
+        starts_at=row.starts_at,
+        duration_s=row.duration_s,
+        n_frames=int(embedded.n_frames(parts).sum()),
+        n_parts=len(parts),
+        first=first,
+        n_windows=n_windows,
+        checksum=checksum,
     )
 
 
@@ -508,15 +529,25 @@ def _runs(recordings: Iterable[IndexedRecording]) -> Iterator[tuple[int, int]]:
         yield first, n
 
 
-def _what_holds(folder: Path, windows: Mapping[str, Any], n_clips: int) -> _State | None:
-    """Return what is in the index, None where it has to be made anew; broken rows are left out."""
+def _what_holds(
+    folder: Path, windows: Mapping[str, Any], known: Mapping[str, int]
+) -> _State | None:
+    """Return what is in the index, None where it has to be made anew; broken rows are left out.
+
+    Args:
+        folder: Where it is.
+        windows: What its windows have to be.
+        known: ``n_clips`` and ``n_frames`` (of recordings) that directions can be found by now.
+    """
     try:
         facts = _read_facts(folder)
         if facts is None:
             return None
         if any(facts.get(name) != value for name, value in windows.items()):
             return None
-        if n_clips > _GROWN * max(facts["n_clips"], _FEW_CLIPS):
+        if known["n_clips"] > _GROWN * max(facts["n_clips"], _FEW_CLIPS):
+            return None
+        if min(known["n_frames"], _PARTS_SAMPLED * PART_FRAMES) > _GROWN * facts["n_frames"]:
             return None
         recordings = [IndexedRecording(**one) for one in facts.pop("recordings")]
         state = _State(facts, _read_projection(folder, facts["projection"]), recordings)

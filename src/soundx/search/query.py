@@ -79,7 +79,7 @@ def near(index: WindowIndex, numbers: Iterable[int]) -> npt.NDArray[np.int64]:
     wanted = np.fromiter(numbers, np.int64)
     if not len(wanted):
         return wanted
-    reach = -(-index.window_frames // index.stride_frames) - 1
+    reach = index.step - 1
     around = wanted[:, None] + np.arange(-reach, reach + 1)
     around = np.clip(around, 0, len(index) - 1)
     same = (
@@ -159,6 +159,8 @@ def best_apart(index: WindowIndex, scores: npt.NDArray[np.floating], n: int) -> 
         scores: One a window; ``-inf`` of those that are not wanted [shape=(n_windows,)].
         n: How many at most.
     """
+    if n < 1:
+        return []
     wanted = min(n * _CANDIDATES, len(scores))
     while True:
         some = np.argpartition(-scores, wanted - 1)[:wanted] if wanted < len(scores) else None

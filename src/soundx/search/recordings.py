@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -63,6 +64,9 @@ def scan_recordings(sources: list[Source], known: pd.DataFrame) -> pd.DataFrame:
         before = {(row.file, row.state): row for row in known.itertuples(index=False)}
 
     def look(source: Source) -> tuple[Any, ...]:
+        name = source.file.encode("utf-8", "replace").decode()
+        if name != source.file:  # no table can hold it
+            return ("", name, source.state, 0.0, "", "its name is no text: rename it")
         same = before.get((source.file, source.state))
         if same is not None and source.state and not same.error:
             return tuple(getattr(same, name) for name in MANIFEST_DTYPES)
@@ -95,15 +99,22 @@ def usable(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def n_frames_of(duration_s: float, info: EmbedderInfo) -> int:
-    """Return how many frames a recording has."""
+    """Return how many frames a recording has; or one too many, as a frame may span more samples.
+
+    YAMNet's spans 15 ms more than ``window_s``: what its spectrum needs beyond its patch.
+    """
     rest = round((duration_s - info.window_s) * SAMPLE_RATE_HZ)
     hop = round(info.hop_s * SAMPLE_RATE_HZ)
     return 1 + max(0, -(-rest // hop))
 
 
 def part_ids(recording_id: str, duration_s: float, info: EmbedderInfo) -> list[str]:
-    """Return what the parts of a recording are called in the store, in order."""
-    n_parts = -(-n_frames_of(duration_s, info) // PART_FRAMES)
+    """Return what the parts of a recording are called in the store, in order.
+
+    All but the last have ``PART_FRAMES`` frames; that one has one or more, or one too many.
+    """
+    # one frame alone is no part: it may be there or not
+    n_parts = max(1, -(-(n_frames_of(duration_s, info) - 1) // PART_FRAMES))
     return [f"{recording_id}:{part}" for part in range(n_parts)]
 
 
@@ -137,7 +148,8 @@ def parts_of(manifest: pd.DataFrame, info: EmbedderInfo) -> pd.DataFrame:
 class RecordingParts(Mapping[str, "RecordingPart"]):
     """The waveforms of parts by path, each decoded when it is asked for.
 
-    Parts of one recording are decoded in one go where they are asked for in order.
+    Parts of one recording are decoded in one go where they are asked for in order, and only if
+    its bytes are still those that were looked at.
 
     Args:
         parts: As ``parts_of`` returns them.
@@ -154,14 +166,15 @@ class RecordingParts(Mapping[str, "RecordingPart"]):
 
     def __getitem__(self, path: str) -> RecordingPart:
         row: Any = self._row_of[path]
-        n_samples = row.n_samples
+        n_samples = None
         if path not in self._last_of:
             span = self._embedder.model.span_samples
-            n_samples += span or round(self._embedder.window_s * SAMPLE_RATE_HZ)
-        return RecordingPart(self._reading(row.file), row.first_sample, n_samples)
+            n_samples = row.n_samples + (span or round(self._embedder.window_s * SAMPLE_RATE_HZ))
+        reading = self._reading(row.file, row.clip_id.partition(":")[0])
+        return RecordingPart(reading, row.first_sample, n_samples)
 
-    def _reading(self, file: str) -> _Reading:
-        reading = self._open.pop(file, None) or _Reading(self._source_of[file])
+    def _reading(self, file: str, sha256: str) -> _Reading:
+        reading = self._open.pop(file, None) or _Reading(self._source_of[file], sha256)
         self._open[file] = reading
         while len(self._open) > _OPEN_AT_ONCE:
             self._open.popitem(last=False)
@@ -181,12 +194,12 @@ class RecordingPart:
     Attributes:
         reading: The recording as it is read.
         first_sample: Where it begins, in samples at 16 kHz.
-        n_samples: How long it is, at most.
+        n_samples: How long it is; None for the last, which is all that is left.
     """
 
     reading: _Reading
     first_sample: int
-    n_samples: int
+    n_samples: int | None
 
     def __call__(self) -> Float32:
         """Return all of it [shape=(n_samples,)]."""
@@ -201,45 +214,53 @@ class RecordingPart:
 
 @dataclass
 class _Reading:
-    """A recording that is decoded from its beginning on; the last part is kept.
+    """A recording that is decoded from its beginning on; the part asked for last is kept.
 
-    Another machine that is given one begins anew.
+    Its decoder, which is a process, is given back with the end of the recording. Another machine
+    that is given one begins anew.
     """
 
     source: Source
+    sha256: str
     _held: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
     _held_from: int = 0
     _blocks: Iterator[Float32] | None = None
     _open: contextlib.ExitStack | None = None
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
-    def __reduce__(self) -> tuple[type[_Reading], tuple[Source]]:
-        return (_Reading, (self.source,))
+    def __reduce__(self) -> tuple[type[_Reading], tuple[Source, str]]:
+        return (_Reading, (self.source, self.sha256))
 
-    def part(self, first: int, n_samples: int) -> Float32:
+    def part(self, first: int, n_samples: int | None) -> Float32:
         with self._one_at_a_time:
             if self._blocks is None or first < self._held_from:
                 self._begin()
             assert self._blocks is not None
-            end = first + n_samples
+            end = math.inf if n_samples is None else first + n_samples
             held, held_to = [self._held], self._held_from + len(self._held)
-            while held_to < end and (block := next(self._blocks, None)) is not None:
-                held_to += len(block)
-                if held_to <= first:  # before what is wanted
-                    held, self._held_from = [], held_to
-                else:
-                    held.append(block)
+            try:
+                while held_to < end and (block := next(self._blocks, None)) is not None:
+                    held_to += len(block)
+                    if held_to <= first:  # before what is wanted
+                        held, self._held_from = [], held_to
+                    else:
+                        held.append(block)
+            except AudioError:  # or the next part would take this for the end
+                self.close()
+                raise
             joined = np.concatenate(held) if held else np.zeros(0, np.float32)
             drop = min(max(first - self._held_from, 0), len(joined))
             self._held, self._held_from = joined[drop:], self._held_from + drop
-            return self._held[:n_samples]
+            found = self._held[:n_samples]
+            if n_samples is None:
+                self.close()
+            return found
 
     def _begin(self) -> None:
         self.close()
         self._open = contextlib.ExitStack()
         path = self._open.enter_context(self.source.on_disk())
-        self._blocks = iter(decode_blocks(path))
-        self._held, self._held_from = np.zeros(0, np.float32), 0
+        self._blocks = iter(decode_blocks(path, sha256=self.sha256))
 
     def close(self) -> None:
         """Let go of the recording, and of its decoder."""
@@ -248,6 +269,7 @@ class _Reading:
         if self._open is not None:
             self._open.close()
         self._blocks = self._open = None
+        self._held, self._held_from = np.zeros(0, np.float32), 0
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from soundx.viewer import dataset, evaluation, home, model, train
+from soundx.viewer import dataset, evaluation, home, model, review, train
 from soundx.viewer.project import Project, guarded
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ st.navigation(
         _page(dataset.page, "Dataset", ":material/library_music:"),
         EVALUATION,
         _page(model.page, "Model", ":material/graphic_eq:"),
+        _page(review.page, "Review", ":material/hearing:"),
         _page(_train, "Train", ":material/model_training:"),
     ],
     position="top",

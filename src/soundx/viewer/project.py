@@ -15,7 +15,7 @@ from kedro.io import DataCatalog, DatasetError
 from soundx.datasets.where import where
 from soundx.errors import Remedy
 from soundx.markup import escaped
-from soundx.running.catalog import open_catalog
+from soundx.running.catalog import open_catalog, read_parameters
 from soundx.running.messages import command, message_for_people
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,11 @@ class Project:
         self.env = env
         self.catalog = _open(str(root), env, _state_of_conf(root))
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The project's parameters, read again when its configuration changes."""
+        return _parameters(str(self.root), self.env, _state_of_conf(self.root))
+
     def command(self, remedy: Remedy = Remedy.RUN) -> str:
         """Return the command that runs what a remedy names, in the same environment."""
         return command(remedy, env=self.env)
@@ -51,6 +56,21 @@ class Project:
         if dataset is None:
             raise DatasetError(f"There is no dataset {name} in the catalog.")
         return _load(dataset, str(self.root), self.env, name, _state(dataset))
+
+    def state(self, name: str) -> object:
+        """Return what changes when a dataset's files do; None where it is not there."""
+        return _state(self._dataset(name)) if self.has(name) else None
+
+    def dataset(self, name: str) -> Any:
+        """Return a dataset itself, for what cannot be had by loading it.
+
+        Raises:
+            DatasetError: There is none of that name.
+        """
+        dataset = self._dataset(name)
+        if dataset is None:
+            raise DatasetError(f"There is no dataset {name} in the catalog.")
+        return dataset
 
     def _dataset(self, name: str) -> Any:
         # a catalog makes a dataset when it is first asked for, and for a moment knows it neither
@@ -84,6 +104,12 @@ def guarded(page: Callable[[], None], env: str | None = None) -> Callable[[], No
 def _open(root: str, env: str | None, state: object) -> DataCatalog:
     del state
     return open_catalog(Path(root), env)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _parameters(root: str, env: str | None, state: object) -> dict[str, Any]:
+    del state
+    return dict(read_parameters(Path(root), env))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Reading ...")

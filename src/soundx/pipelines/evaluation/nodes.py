@@ -249,6 +249,7 @@ def keep_evaluation(
         metrics=metrics,
         per_class=per_class_metrics,
         cross_validation=_of_this_kind(cross_validation, heads),
+        review=classifier.info.get("review"),
     )
     evaluation = Evaluation(
         version=heads.version,
