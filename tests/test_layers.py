@@ -31,7 +31,7 @@ ORDER = (
     "figures", "datasets", "running", "pipelines", "viewer",
 )  # fmt: skip
 # where Kedro and people come in: they know every room, no room knows them
-ENTRANCES = ("cli", "settings", "pipeline_registry", "__main__")
+ENTRANCES = ("cli", "entrance", "settings", "pipeline_registry", "__main__")
 # more than their place in the order says
 ONLY = {
     "progress": {"errors", "parallel", "labels", "options", "storage"},

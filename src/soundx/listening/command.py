@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,9 +44,16 @@ _FORMATS = ("csv", "audacity", "raven", "kaleidoscope", "birdnet", "dcase")
 _WAYS = ("all", "random", "best", "balanced")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command; return its exit code: 1 where something could not be done."""
-    options = _parser().parse_args(arguments)
+def main(
+    arguments: Sequence[str] | None = None, *, add: Callable[[Any], None] | None = None
+) -> int:
+    """Carry out a command; return its exit code: 1 where something could not be done.
+
+    Args:
+        arguments: What was typed after the command's name; by default that of this process.
+        add: Adds commands that are not of listening.
+    """
+    options = _parser(add).parse_args(arguments)
     try:
         return int(options.do(options))
     except SoundxError as error:
@@ -63,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    pass
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Texts as they are written, defaults told."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,13 +79,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"Error: {message}\nSee: {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="soundx", description="Listen to recordings.", formatter_class=_Help)
+def _parser(add: Callable[[Any], None] | None) -> argparse.ArgumentParser:
+    parser = _Parser(prog="soundx", description="Listen to recordings.", formatter_class=Help)
     parser.add_argument("--version", action="version", version=f"soundx {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_predict(commands)
     _add_listen(commands)
     _add_evaluate(commands)
+    if add is not None:
+        add(commands)
     return parser
 
 
@@ -108,7 +117,7 @@ def _add_predict(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="what is in recordings",
-        formatter_class=_Help,
+        formatter_class=Help,
         description="Tell what is in recordings: predictions.csv with a row a file, and timed "
         "events in the formats asked for. A run that was stopped goes on where it was.",
         epilog="examples:\n"
@@ -144,7 +153,7 @@ def _add_listen(commands: Any) -> None:
     parser = commands.add_parser(
         "listen",
         help="what a microphone hears",
-        formatter_class=_Help,
+        formatter_class=Help,
         description="Tell what the microphone hears, a line as an event begins and ends. Needs the "
         "package sounddevice (pip install sounddevice). Ctrl-C ends it.",
     )
@@ -159,7 +168,7 @@ def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="how well events agree with true ones",
-        formatter_class=_Help,
+        formatter_class=Help,
         description="Hold events against true ones: event F1, segment F1, intersection F1 and "
         "false alarms an hour. Both are files or folders of tables that soundx, Audacity, Raven, "
         "DCASE or BirdNET write.",

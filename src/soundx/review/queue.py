@@ -100,6 +100,8 @@ def candidates(
             raise SoundxError("Choose a sound first: what windows are to be like.")
         return best_apart(index, _without(likeness_to(index, like), gone), n)
     if order == "best":
+        if not label:
+            raise SoundxError("Name the label whose best windows come first.")
         if known.probabilities is None or label not in known.classes:
             raise SoundxError(f"No model knows '{label}' yet: answer with it a few times first.")
         column = known.probabilities[:, list(known.classes).index(label)]

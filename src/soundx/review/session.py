@@ -203,6 +203,25 @@ class Review:
         known = Known(self.index, classes, self._probabilities, answered, labels)
         return candidates(known, "best", label=label, n=n)
 
+    def to_ask(self, order: Order, n: int, *, label: str = "") -> list[int]:
+        """Return windows to be asked about elsewhere, unlike each other, the first one first.
+
+        Raises:
+            SoundxError: As of ``ask``.
+        """
+        with self._lock:
+            answered, labels = self._answered()
+            queue = self._queue(order, label, (), answered, labels)
+            if order == "spread":
+                return [number for number in queue.waiting if number not in set(answered)][:n]
+            chosen: list[int] = []
+            while len(chosen) < n:
+                number = queue.next([*answered, *chosen])
+                if number is None:
+                    break
+                chosen.append(number)
+            return chosen
+
     @property
     def info(self) -> EmbedderInfo:
         """The embedder of all frames."""
@@ -247,7 +266,7 @@ class Review:
                 # all that was listed is done: list anew
                 me.queue = self._queue(order, label, like, answered, labels)
                 window = self._next(me, person, order, answered)
-            me.question = None if window is None else self._question(window, order, label)
+            me.question = None if window is None else self.question(window, order, label)
             if window is not None:
                 self._take(person, window)
             return me.question
@@ -288,7 +307,8 @@ class Review:
         }
         self._taken[number] = (person, now_s)
 
-    def _question(self, number: int, order: Order, label: str) -> Question:
+    def question(self, number: int, order: Order, label: str) -> Question:
+        """Return what asking about a window in some order is."""
         probability: float | None = None
         version = self.version
         if order == "spread" and self.shipped is not None:
@@ -355,9 +375,7 @@ class Review:
         with self._lock:
             answered = set(self._answered()[0])
             questions = [
-                self._question(number, "best", label)
-                for number in numbers
-                if number not in answered
+                self.question(number, "best", label) for number in numbers if number not in answered
             ]
             self._file.add([self._as_answer(person, one, BACKGROUND) for one in questions])
         self.learn_soon()
@@ -388,7 +406,7 @@ class Review:
             number = self.index.number_at(last.recording, last.onset_s)
             if number is not None:
                 order: Order = me.key[0] if me.key else "usual"
-                me.question = self._question(number, order, me.key[1] if me.key else "")
+                me.question = self.question(number, order, me.key[1] if me.key else "")
                 if last.drawn_for:
                     me.question = replace(me.question, order="spread", label=last.drawn_for)
                 self._take(person, number)

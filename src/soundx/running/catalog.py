@@ -42,15 +42,18 @@ LOADER_ARGS: dict[str, Any] = {
 _LOADING = threading.Lock()
 
 
-def open_catalog(project: Path, env: str | None = None) -> DataCatalog:
+def open_catalog(
+    project: Path, env: str | None = None, *, params: Mapping[str, Any] | None = None
+) -> DataCatalog:
     """Return the catalog of an environment.
 
     Args:
         project: The folder with ``conf/``.
         env: Environment; ``local`` where none is named, as in ``kedro run``.
+        params: What ``--params`` would say, such as ``data_root``.
     """
     with _LOADING:
-        loader = _loader(project, env)
+        loader = _loader(project, env, params)
         read_s3_settings(loader, project)
         entries: dict[str, Any] = _convert_paths_to_absolute_posix(project, loader["catalog"])
         return DataCatalog.from_config(entries, _credentials(loader))
@@ -62,10 +65,13 @@ def read_parameters(project: Path, env: str | None = None) -> dict[str, Any]:
         return dict(_loader(project, env)["parameters"])
 
 
-def _loader(project: Path, env: str | None) -> OmegaConfigLoader:
+def _loader(
+    project: Path, env: str | None, params: Mapping[str, Any] | None = None
+) -> OmegaConfigLoader:
     return OmegaConfigLoader(
         conf_source=str(project / "conf"),
         env=env or LOADER_ARGS["default_run_env"],
+        runtime_params=dict(params) if params else None,
         **LOADER_ARGS,
     )
 

@@ -1,0 +1,117 @@
+"""``soundx`` on the command line: what listens, and what asks people about recordings.
+
+What listens loads no more than NumPy, soundfile, soxr and LiteRT; all else is loaded by the
+command that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from soundx.errors import SoundxError
+from soundx.listening import command
+
+T = TypeVar("T")
+
+_ORDERS = ("usual", "uncertain", "best", "spread", "oldest", "random")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command; return its exit code: 1 where something could not be done."""
+    return command.main(arguments, add=_add)
+
+
+def _add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "review-page",
+        help="windows of recordings as one HTML file, for somebody to answer",
+        formatter_class=command.Help,
+        description="Write one HTML file with windows of the project's recordings in it. It needs "
+        "no network and no soundx: whoever opens it answers by keys, and sends back the CSV file "
+        "that it gives.",
+        epilog="examples:\n"
+        "  soundx review-page --n 100 --output for-ada.html\n"
+        "  soundx review-page --order spread --label ANIMALS_DOG --n 100",
+    )
+    _add_project(parser)
+    parser.add_argument(
+        "--order", choices=_ORDERS, default="usual", help="which windows come first"
+    )
+    parser.add_argument("--label", default="", help="of the orders best and spread")
+    parser.add_argument("--n", type=int, default=50, metavar="N", help="how many windows")
+    parser.add_argument("--title", default="Review of recordings", help="what the page is called")
+    parser.add_argument("--output", metavar="FILE", default="review.html", help="where to")
+    parser.set_defaults(do=_review_page)
+    parser = commands.add_parser(
+        "review-answers",
+        help="take answers from a review page, or from other programs",
+        formatter_class=command.Help,
+        description="Take answers that were given on a review page, or marked in Audacity, Raven, "
+        "BirdNET or Kaleidoscope, into the project's table of answers.",
+    )
+    parser.add_argument("file", nargs="+", help="CSV file of a page, label track, selection table")
+    _add_project(parser)
+    parser.add_argument("--name", default="", help="who answered, where the file does not say so")
+    parser.set_defaults(do=_review_answers)
+
+
+def _add_project(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env", default=None, help="environment of the project in this folder")
+    parser.add_argument("--data-root", default=None, metavar="DIR", help="where its data are")
+
+
+def _review_page(options: argparse.Namespace) -> int:
+    from soundx.running.reviewing import write_page
+
+    n, size = _told(options.env)(write_page)(
+        Path.cwd(),
+        options.env,
+        options.data_root,
+        order=options.order,
+        label=options.label,
+        n=options.n,
+        title=options.title,
+        output=Path(options.output),
+    )
+    sys.stderr.write(f"{n} windows, {size / 1e6:.1f} MB: {options.output}\n")
+    return 0
+
+
+def _review_answers(options: argparse.Namespace) -> int:
+    from soundx.running.reviewing import take_answers
+
+    files = [Path(one) for one in options.file]
+    n, why_not = _told(options.env)(take_answers)(
+        Path.cwd(), options.env, options.data_root, files, options.name
+    )
+    for why in why_not:
+        sys.stderr.write(f"{why}\n")
+    sys.stderr.write(f"{n} answers taken.\n")
+    return 1 if why_not else 0
+
+
+def _told(env: str | None) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Return what makes errors of a function say which command mends them."""
+    from soundx.running.messages import message_for_people
+
+    def wrap(function: Callable[..., T]) -> Callable[..., T]:
+        def told(*arguments: Any, **options: Any) -> T:
+            try:
+                return function(*arguments, **options)
+            except Exception as error:
+                message = message_for_people(error, env)
+                if message is None:
+                    raise
+                raise SoundxError(message) from None
+
+        return told
+
+    return wrap
+
+
+if __name__ == "__main__":
+    sys.exit(main())
