@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import soundfile
 
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions
 from soundx.clips.mirror import MirrorOptions
 from soundx.clips.source import FolderSource
 from soundx.datasets.clips import RawClipsDataset
+from soundx.datasets.review import AnsweredClipsDataset, AnswersDataset
 from soundx.errors import Remedy, SoundxError
+from soundx.labels import BACKGROUND
 from soundx.pipelines.ingestion import create_pipeline
+from soundx.review.answers import UNSURE, Answer, AnswersFile
 from tests.pipelines.runs import run, steps
 
 
@@ -23,6 +28,8 @@ def ingest(tmp_path):
             {
                 "bucket_clips": source,
                 "raw_clips": RawClipsDataset(path=str(tmp_path / "01_raw")),
+                "answered_clips": AnsweredClipsDataset(path=str(tmp_path / "01_raw")),
+                "answers": AnswersDataset(path=str(tmp_path / "09_review")),
                 "params:mirror": MirrorOptions(),
                 "params:dry_run": False,
                 "params:ingestion": IngestionOptions(**options),
@@ -66,4 +73,56 @@ def test_without_any_clip_it_says_how_to_begin(ingest):
 
 
 def test_its_steps_are_these():
-    assert steps(create_pipeline()) == ["ingestion.mirror_clips", "ingestion.scan_clips"]
+    assert steps(create_pipeline()) == [
+        "ingestion.mirror_clips",
+        "ingestion.cut_answers",
+        "ingestion.scan_clips",
+    ]
+
+
+def test_answers_become_clips_of_their_recordings(ingest, write_clip, tmp_path, caplog):
+    """Each is cut, in the category of its label, and goes when its answer goes."""
+    for name in ("A_1/a.wav", "A_1/b.wav", "B/c.wav"):
+        write_clip(f"source/{name}")
+    (tmp_path / "source/metadata.csv").write_text("filename,category\nB/c.wav,other\n")
+    night = write_clip("night.wav", seconds=20.0)
+    answers = AnswersFile(tmp_path / "09_review/answers.csv")
+    given = [
+        Answer(str(night), 1.92, 3.84, "B", "Ada"),
+        Answer(str(night), 3.84, 5.76, BACKGROUND, "Ada"),
+        Answer(str(night), 5.76, 7.68, "frog_small", "Ada"),
+        Answer(str(night), 7.68, 9.6, UNSURE, "Ada"),
+        Answer(str(night), 9.6, 11.52, "B", "Ada"),
+        Answer(str(night), 9.6, 11.52, "A_1", "Bo"),  # they do not agree
+        Answer(str(tmp_path / "gone.wav"), 0.0, 1.92, "B", "Ada"),
+    ]
+    answers.add(given)
+    source = FolderSource(tmp_path / "source")
+    manifest = ingest(source)["clip_manifest"]
+    mine = manifest[manifest["answered"]].set_index("label")
+    assert sorted(mine.index) == sorted([BACKGROUND, "B", "frog_small"])
+    assert mine.loc["B", "category"] == "other"
+    assert mine.loc["frog_small", "category"] == "frog"
+    assert set(mine["group"]) == {str(night)}
+    assert set(mine["duration_s"]) == {1.92}
+    assert "gone.wav" in caplog.text
+    samples, rate_hz = soundfile.read(tmp_path / "01_raw" / mine.loc["B", "path"], dtype="int16")
+    whole, _ = soundfile.read(night, dtype="int16")
+    assert rate_hz == 16_000
+    first = round(1.92 * 16_000)
+    # the recording's own offset is taken off
+    np.testing.assert_allclose(samples, whole[first : first + len(samples)], atol=400)
+    answers.remove([given[0]])
+    night.unlink()  # what was cut before stays
+    manifest = ingest(source)["clip_manifest"]
+    assert sorted(manifest.loc[manifest["answered"], "label"]) == [BACKGROUND, "frog_small"]
+    assert not (tmp_path / "01_raw" / mine.loc["B", "path"]).exists()
+    assert len(manifest[~manifest["answered"]]) == 3
+
+
+def test_a_clip_among_the_answers_that_nobody_gave_is_rejected(ingest, write_clip):
+    write_clip("01_raw/A/a.wav")
+    write_clip("01_raw/:ANSWERS/B/planted.wav")
+    made = ingest(None)
+    assert made["clip_manifest"]["path"].tolist() == ["A/a.wav"]
+    assert made["rejected_clips"]["reason"].tolist() == ["no answer that stands is about it"]

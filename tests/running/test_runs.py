@@ -56,7 +56,7 @@ def test_a_run_does_its_work_and_says_how_it_ended(project, tmp_path, monkeypatc
     assert (run.running, run.exit_code, run.stopped) == (False, 0, False)
     assert 0 < run.elapsed_s < PATIENCE_S
     assert (tmp_path / "data/02_intermediate/clip_manifest.parquet").exists()
-    assert (run.progress.nodes_done, run.progress.nodes, run.progress.share) == (2, 2, 1.0)
+    assert (run.progress.nodes_done, run.progress.nodes, run.progress.share) == (3, 3, 1.0)
     assert any("24" in line for line in run.log())
 
 
