@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help setup run test test-all test-browser test-package crash fuzz train eval predict sync publish \
-  releases rollback s3 bench bench-s3 bench-heads bench-listen bench-events soak viz viz-build app notebook docs docs-serve package lint format \
+  releases rollback s3 bench bench-s3 bench-heads bench-listen bench-events bench-search bench-review soak viz viz-build app notebook docs docs-serve package lint format \
   hooks lock clean
 
 help:  ## list the targets
@@ -90,6 +90,12 @@ bench-events: $(STAMP)  ## find planted events with a trained project: ARGS=data
 
 bench-heads: $(STAMP)  ## ridge, dense and seed, cross-validated; SOUNDX_YAMNET=DIR (ARGS="NAME=CLIPS ...")
 	$(BIN)/python benchmarks/heads.py $(ARGS)
+
+bench-search: $(STAMP)  ## time a million windows searched, and heads that learn from answers
+	$(BIN)/python benchmarks/search.py $(ARGS)
+
+bench-review: $(STAMP)  ## how many answers each order needs: ARGS=CLIPS; SOUNDX_YAMNET=DIR
+	$(BIN)/python benchmarks/review.py $(ARGS)
 
 soak: $(STAMP)  ## 20 sessions of the viewer for 5 minutes, then 100 demo runs in one process
 	$(BIN)/python benchmarks/soak.py viewer $(ARGS)

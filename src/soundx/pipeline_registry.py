@@ -3,6 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
+from soundx.pipelines.recordings import create_pipeline as create_recordings
 from soundx.running import DEFAULT
 
 
@@ -15,6 +16,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     # kedro run --pipelines=NAME loads only what it names
     parts = [pipelines[name] for name in DEFAULT if name in pipelines]
     pipelines["__default__"] = sum(parts, Pipeline([]))
-    if {"listening", "recordings"} <= pipelines.keys():
-        pipelines["listening"] += pipelines["recordings"]
+    if "listening" in pipelines:
+        pipelines["listening"] += create_recordings()
     return pipelines

@@ -57,9 +57,20 @@ def viewer(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vie
 @contextmanager
 def serve(project: Path, **variables: str) -> Iterator[str]:
     """Run the app in a project until the caller is done; yield its address."""
+    port = free_port()
+    with started(project, port, **variables):
+        yield f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def started(project: Path, port: int, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the app in a project at a port until the caller is done; yield its process."""
     options = {
         "server.port": port,
         "server.address": "127.0.0.1",
@@ -84,7 +95,7 @@ def serve(project: Path, **variables: str) -> Iterator[str]:
         )
     try:
         wait_until_healthy(process, port, log)
-        yield f"http://127.0.0.1:{port}"
+        yield process
     finally:
         for stop in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):

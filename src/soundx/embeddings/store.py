@@ -69,7 +69,7 @@ class _Index:
 
     def find(self, clip_ids: Iterable[str]) -> Int64:
         """Return shard number, first row and rows of each clip; -1 where it is not kept."""
-        self._sort()
+        self.sort()
         keys = _keys(clip_ids)
         found = np.full((len(keys), 3), -1, np.int64)
         if len(self._keys):
@@ -79,10 +79,11 @@ class _Index:
         return found
 
     def __len__(self) -> int:
-        self._sort()
+        self.sort()
         return len(self._keys)
 
-    def _sort(self) -> None:
+    def sort(self) -> None:
+        """Take up what was added."""
         if not self._waiting:
             return
         keys = np.concatenate([self._keys, *(keys for keys, _ in self._waiting)])
@@ -249,11 +250,14 @@ class EmbeddingSet:
 
     @property
     def _index(self) -> _Index:
-        if self._known is None:
-            self._known = _Index()
+        known = self._known
+        if known is None:
+            known = _Index()
             for name in self._shards():
-                self._known.add(name, self._clips_of(name))
-        return self._known
+                known.add(name, self._clips_of(name))
+            known.sort()
+            self._known = known  # other threads see all of it or nothing
+        return known
 
     def _shards(self) -> list[str]:
         return [name for name in self.folder.names() if name.endswith(".parquet")]
@@ -333,7 +337,7 @@ class EmbeddingSet:
         Raises:
             SoundxError: A clip has no embeddings here.
         """
-        return self._find(list(clip_ids))[:, 2]
+        return self._find(list(clip_ids), self._index)[:, 2]
 
     def frames(self, clip_ids: Sequence[str]) -> Float32:
         """Return the frames of clips, one clip after the other, in the order asked for.
@@ -388,7 +392,8 @@ class EmbeddingSet:
     def _stretches(self, places: Sequence[tuple[str, int, int]]) -> list[Float32]:
         if not places:
             return []
-        clips = self._find([clip_id for clip_id, _, _ in places])
+        index = self._index
+        clips = self._find([clip_id for clip_id, _, _ in places], index)
         asked = np.array([(first, n) for _, first, n in places], np.int64).reshape(-1, 2)
         begins = clips[:, 1] + np.minimum(asked[:, 0], clips[:, 2])
         counts = np.minimum(begins + asked[:, 1], clips[:, 1] + clips[:, 2]) - begins
@@ -400,7 +405,7 @@ class EmbeddingSet:
         )
         frames = np.empty((len(wanted), self.info.dim), np.float32)
         one_each = np.column_stack([wanted, np.ones(len(wanted), np.int64)])
-        for shard, number, first, mine in self._row_groups(one_each):
+        for shard, number, first, mine in self._row_groups(one_each, index):
             frames[mine] = self._read_row_group(shard, number)[wanted[mine, 1] - first]
         return np.split(frames[inverse.reshape(-1)], ends[:-1])
 
@@ -427,8 +432,9 @@ class EmbeddingSet:
         Raises:
             SoundxError: A clip has no embeddings here.
         """
-        places = self._find(clip_ids)
-        groups = self._row_groups(places)
+        index = self._index
+        places = self._find(clip_ids, index)
+        groups = self._row_groups(places, index)
         if shuffle is not None:
             groups = [groups[i] for i in shuffle.permutation(len(groups))]
         owners: list[Int64] = []
@@ -449,7 +455,7 @@ class EmbeddingSet:
         if held:
             yield np.concatenate(owners), np.concatenate(held)
 
-    def _row_groups(self, places: Int64) -> list[tuple[str, int, int, Int64]]:
+    def _row_groups(self, places: Int64, index: _Index) -> list[tuple[str, int, int, Int64]]:
         """Return (shard, row group, its first row, positions of the clips that lie in it)."""
         groups: list[tuple[str, int, int, Int64]] = []
         if not len(places):
@@ -457,7 +463,7 @@ class EmbeddingSet:
         order = np.lexsort((places[:, 1], places[:, 0]))
         numbers, firsts = np.unique(places[order, 0], return_index=True)
         for number, mine in zip(numbers, np.split(order, firsts[1:]), strict=True):
-            shard = self._index.shards[number]
+            shard = index.shards[number]
             starts = places[mine, 1]
             ends = starts + places[mine, 2]
             with self._opened(shard) as parquet:
@@ -476,8 +482,8 @@ class EmbeddingSet:
         with self._opened(shard) as parquet:
             return _frames_of(parquet.read_row_group(number, columns=["embedding"]), self.info.dim)
 
-    def _find(self, clip_ids: Sequence[str]) -> Int64:
-        places = self._index.find(clip_ids)
+    def _find(self, clip_ids: Sequence[str], index: _Index) -> Int64:
+        places = index.find(clip_ids)
         missing = np.flatnonzero(places[:, 0] < 0)
         if len(missing):
             raise SoundxError(

@@ -190,10 +190,12 @@ def _unlike(
     weight = np.minimum(lengths / np.quantile(lengths, 0.9), 1.0)
     chosen: list[int] = []
     for _ in range(min(n, len(pool))):
-        place = int(np.argmax(weight * (1.0 - nearest)))
+        # rounded, a cosine may pass 1
+        far = np.where(weight < 0, -1.0, weight * np.maximum(1.0 - nearest, 0.0))
+        place = int(np.argmax(far))
         chosen.append(int(pool[place]))
         nearest = np.maximum(nearest, unit @ unit[place])
-        weight[place] = -1.0  # (1 - cosine) is 0 or more
+        weight[place] = -1.0
     return list(dict.fromkeys(chosen))
 
 

@@ -247,13 +247,13 @@ class Review:
             SoundxError: The order needs a model, a label or a sound that is not there.
         """
         with self._lock:
-            me = self._people.setdefault(check_person(person), _Person())
+            me = self._people.setdefault(person := check_person(person), _Person())
             key = (order, label, tuple(like), self._n_learnt)
             answered, labels = self._answered()
             held = me.question
             if (
                 held is not None
-                and me.key[:3] == key[:3]
+                and me.key[:3] in (key[:3], ())  # taken back before anything was asked
                 and self._holds(person, held.window.number)
                 and held.window.number not in set(answered)
             ):
@@ -338,7 +338,7 @@ class Review:
             SoundxError: It cannot be a label, or cannot be written: then nothing is changed.
         """
         with self._lock:
-            me = self._people.setdefault(check_person(person), _Person())
+            me = self._people.setdefault(person := check_person(person), _Person())
             question = me.question
             if question is None or question.window.number != number:
                 return False
@@ -384,7 +384,7 @@ class Review:
     def skip(self, person: str, number: int) -> None:
         """Ask somebody about another window; this one stays for others."""
         with self._lock:
-            me = self._people.setdefault(check_person(person), _Person())
+            me = self._people.setdefault(person := check_person(person), _Person())
             if me.question is not None and me.question.window.number == number:
                 me.passed.append(number)
                 me.question = None
@@ -397,7 +397,7 @@ class Review:
             SoundxError: It cannot be written: then nothing is changed.
         """
         with self._lock:
-            me = self._people.setdefault(check_person(person), _Person())
+            me = self._people.setdefault(person := check_person(person), _Person())
             mine = [answer for answer in self.answers if answer.answered_by == person]
             if not mine:
                 return None

@@ -28,6 +28,9 @@ export default function (component) {
   }
   if (!state.isReady) {
     state.isReady = true;
+    // who has just typed a name would type answers into it
+    const typing = document.activeElement;
+    if (typing instanceof HTMLInputElement && typing.type === "text") typing.blur();
     for (const event of ["play", "seeked", "pause", "ended"]) sound.addEventListener(event, follow);
     find(".view").addEventListener("click", (event) => {
       const box = find(".view").getBoundingClientRect();
