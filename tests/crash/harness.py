@@ -40,7 +40,7 @@ bucket_clips:
 """
 GLOBALS = "embedder: logmel\ndata_root: data\n"
 
-PIPELINES = (*DEFAULT, "publishing", "listening")
+PIPELINES = (*DEFAULT, "publishing", "listening", "review")
 """The pipelines, each on what those before it left."""
 
 _NEVER_THE_SAME = {"last_run.json", "embedding_report.json"}  # times and speeds

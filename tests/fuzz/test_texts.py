@@ -5,9 +5,11 @@ Only ``SoundxError`` may come out of them, or what is promised of the result.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,9 @@ from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, LabelTree, usable_as_label
 from soundx.listening.listen import event_rules
 from soundx.markup import printable
+from soundx.review.answers import read_answers, write_answers
+from soundx.review.elsewhere import answers_in
+from soundx.search.index import IndexedRecording
 
 # the same texts every time, and no list of them in the folder; by hand more: HYPOTHESIS=5000
 FEW = settings(
@@ -243,3 +248,62 @@ def test_nothing_is_written_outside_the_mirror(tmp_path_factory, bucket):
 @pytest.mark.parametrize("key", ["../x", "/x", "a/../x", "c:x", "a\\b", "a\nb", ".soundx/x", ""])
 def test_keys_that_lead_elsewhere_are_refused(key):
     assert why_refused(key)
+
+
+# --- answers ------------------------------------------------------------------------------
+
+ANSWER_COLUMNS = (
+    "recording", "onset_s", "offset_s", "label", "answered_by", "answered_at", "model_version",
+    "probability", "drawn_for", "start (s)", "selection", "",
+)  # fmt: skip
+answer_cells = st.one_of(
+    st.sampled_from([*ODD, "/nights/a.wav", "0", "1.92", ":BACKGROUND", ":UNSURE", "owl", "'=1"]),
+    st.text(max_size=8),
+)
+answer_tables = st.tuples(
+    st.one_of(
+        st.just(list(ANSWER_COLUMNS[:4])),
+        st.lists(st.sampled_from(ANSWER_COLUMNS), min_size=1, max_size=9),
+    ),
+    st.lists(st.lists(answer_cells, max_size=9), max_size=6),
+    st.sampled_from([",", "\t", ";"]),
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Stands for the windows of one recording: nothing of them is read here."""
+
+    recordings = (IndexedRecording("0", "/nights/a.wav", "", 60.0, 125, 1, 0, 62, 0),)
+
+
+@FEW
+@given(table=answer_tables)
+@example(table=(list(ANSWER_COLUMNS[:4]), [["/nights/a.wav", "0", "1.92", "=owl"]], ","))
+@example(table=(list(ANSWER_COLUMNS[:4]), [["/etc/passwd", "0", "1.92", "owl"]], ","))
+def test_answers_from_elsewhere_are_taken_or_told_of(table):
+    content = as_text(table)
+    try:
+        found, why_not = answers_in("answers.csv", content, Index(), "Ada")
+    except SoundxError:
+        return
+    assert {answer.recording for answer in found} <= {"/nights/a.wav"}
+    assert all(isinstance(reason, str) for reason in why_not)
+    text = write_answers(found).encode()
+    assert [replace(a, probability=None) for a in read_answers(text, "again")] == [
+        replace(
+            a, probability=None, onset_s=round(a.onset_s, 3), offset_s=round(a.offset_s, 3)
+        )
+        for a in found
+    ]  # fmt: skip
+
+
+@FEW
+@given(content=st.binary(max_size=200))
+def test_bytes_that_are_no_answers_are_told_of(content):
+    for read in (
+        lambda: read_answers(content, "x"),
+        lambda: answers_in("x.txt", content, Index(), "Ada"),
+    ):
+        with contextlib.suppress(SoundxError):
+            read()
