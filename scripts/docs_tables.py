@@ -26,6 +26,8 @@ PIPELINES = (
     "evaluation",
     "publishing",
     "listening",
+    "recordings",
+    "review",
 )
 sys.path.insert(0, str(ROOT / "src"))  # this tree's, whatever is installed
 

@@ -218,9 +218,9 @@ def test_windows_are_searched_marked_and_reviewed(visit, project, recordings, tm
     expect(hits.first).to_be_visible()
     # the sound itself is found
     assert re.search(rf"{NIGHTS[0]} 0:(07|08|09)", hits.first.inner_text())
-    page.get_by_role("button", name="more like this").first.click()
+    page.get_by_text("more like this", exact=True).first.click()
     settle(page)
-    page.get_by_role("button", name="less like this").nth(3).click()
+    page.get_by_text("less like this", exact=True).nth(3).click()
     settle(page)
     expect(page.get_by_text("1 window more like these, 1 less like those")).to_be_visible()
     shot(page, "review-search", 1300)

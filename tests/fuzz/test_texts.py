@@ -274,6 +274,7 @@ answer_tables = st.tuples(
 class Index:
     """Stands for the windows of one recording: nothing of them is read here."""
 
+    window_s = 1.92
     recordings = (IndexedRecording("0", "/nights/a.wav", "", 60.0, 125, 1, 0, 62, 0),)
 
 

@@ -14,6 +14,7 @@ from soundx.listening.truth import read_events
 from soundx.review.answers import (
     BACKGROUND_ANSWER,
     COLUMNS,
+    MAX_BYTES,
     UNSURE,
     Answer,
     check_label,
@@ -24,6 +25,7 @@ from soundx.review.answers import (
 )
 from soundx.search.index import WindowIndex
 
+_POINT_S = 0.05
 _SUFFIXES = (".csv", ".tsv", ".txt")
 
 
@@ -42,12 +44,14 @@ def answers_in(
         SoundxError: It is no such file; the line is named.
     """
     person = check_person(person)
+    if len(content) > MAX_BYTES:
+        raise SoundxError(f"{name} is too large to be a list of answers.")
     durations_s = {one.file: one.duration_s for one in index.recordings}
     first = content[:4096].decode("utf-8-sig", "replace").partition("\n")[0].lower()
     if all(column in first for column in COLUMNS[:4]):
         found = read_answers(content, name)
     else:
-        found = _of_events(name, content)
+        found = _of_events(name, content, index.window_s)
     by_name = _by_name(index)
     kept, why_not = known_only(found, durations_s, same=lambda file: by_name.get(_plain(file)))
     stamp = now()
@@ -61,7 +65,7 @@ def answers_in(
     ], why_not
 
 
-def _of_events(name: str, content: bytes) -> list[Answer]:
+def _of_events(name: str, content: bytes, window_s: float) -> list[Answer]:
     suffix = PurePosixPath(name).suffix.lower()
     stem = PurePosixPath(name.replace("\\", "/")).name
     with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
@@ -78,8 +82,11 @@ def _of_events(name: str, content: bytes) -> list[Answer]:
         label = BACKGROUND if event.label in (BACKGROUND_ANSWER, BACKGROUND_NAME) else event.label
         if label not in (BACKGROUND, UNSURE):
             label = check_label(label)
-        offset_s = max(event.offset_s, event.onset_s + 0.01)  # Audacity marks points as well
-        answers.append(Answer(file, event.onset_s, offset_s, label))
+        onset_s, offset_s = event.onset_s, event.offset_s
+        if offset_s - onset_s < _POINT_S:  # Audacity marks points as well: a window around it
+            onset_s = max(onset_s - window_s / 2, 0.0)
+            offset_s = onset_s + window_s
+        answers.append(Answer(file, onset_s, offset_s, label))
     return answers
 
 

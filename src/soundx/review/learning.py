@@ -1,8 +1,9 @@
 """Learning from answers beside the labelled clips, in a moment, from frames that are stored.
 
 An answered stretch is learnt as ingestion would have it: as a clip whose recording is its group.
-What comes of it is what a whole run gives, but for the rounding of samples that are cut out; it
-is a ridge over pooled vectors, and scores every window of the index by one product.
+What comes of it is what a whole run gives, but for what happens to samples that are cut out
+(rounding, an offset that is taken off) and for which short stretches are drawn. It is a ridge over
+pooled vectors, and scores every window of the index by one product.
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ from soundx.review.answers import (
     write_answers,
 )
 
-LABEL_KEYS = "1234567890acefghijklmopqrtvwxy"
-"""Keys of the labels, in order; those after them have none. The other letters do something else."""
+LABEL_KEYS = "1234567890acefghijkmopqrtvwxy"
+"""Keys of the labels, in order, here and in the viewer; those after them have none. The other
+letters do something else in one of the two."""
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _COLOURS = 32  # steps of 2 dB: a third of the bytes, and it looks the same

@@ -110,7 +110,7 @@ def take_answers(
             raise SoundxError(f"{file} cannot be read: {error.strerror}.") from error
         answers, why = answers_in(file.name, content, index, person or "somebody")
         taken += answers
-        why_not += [f"{file.name}: {one}" for one in why]
+        why_not += [one if one.startswith(file.name) else f"{file.name}: {one}" for one in why]
     if taken:
         _answers(catalog).file.add(taken)
     return len(taken), why_not

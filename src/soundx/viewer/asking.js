@@ -81,7 +81,10 @@ export default function (component) {
   const pressed = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const target = event.composedPath()[0];
-    if (target.closest?.("input, textarea, select, [contenteditable], [role=combobox]")) {
+    // a list that is closed wants no letters, though it has the focus when something was chosen
+    const isList = target.getAttribute?.("role") === "combobox";
+    const wantsKeys = isList ? target.getAttribute("aria-expanded") === "true" : true;
+    if (wantsKeys && target.closest?.("input, textarea, select, [contenteditable]")) {
       if (event.key === "Escape" && root.contains(target)) target.blur();
       return;
     }

@@ -15,9 +15,7 @@ import streamlit as st
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.pictures import draw_mel_spectrogram, wav_file
-
-KEYS = "1234567890acdefghijkmopqrtvwxy"
-"""Keys of labels, in order; the letters that are missing mean something else."""
+from soundx.review.page import LABEL_KEYS
 
 
 @cache
@@ -60,7 +58,7 @@ def asking(
         "begin": stretch_s[0] / seconds,
         "end": min(stretch_s[1] / seconds, 1.0),
         "labels": [
-            {"key": KEYS[place] if place < len(KEYS) else "", "label": label}
+            {"key": LABEL_KEYS[place] if place < len(LABEL_KEYS) else "", "label": label}
             for place, label in enumerate(labels)
         ],
         "said": said,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -358,15 +358,25 @@ def events_file(name: str, prediction: Prediction) -> tuple[str, bytes]:
     """
     texts = write_events(name, [prediction.recording], prediction.events)
     stem = _stem(prediction)
+    file, content = as_one_file(texts, f"{stem}.{name}.zip")
+    return file if file.startswith(stem) else f"{stem}.{file}", content
+
+
+def as_one_file(texts: Mapping[str, str], archive: str) -> tuple[str, bytes]:
+    """Return files as one: the only one there is, or a ZIP archive of that name.
+
+    Args:
+        texts: Files by relative name.
+        archive: What the archive is called.
+    """
     if len(texts) == 1:
         ((path, text),) = texts.items()
-        file = path.rpartition("/")[2]
-        return file if file.startswith(stem) else f"{stem}.{file}", text.encode()
+        return path.rpartition("/")[2], text.encode()
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archived:
         for path, text in texts.items():
-            archive.writestr(path, text)
-    return f"{stem}.{name}.zip", packed.getvalue()
+            archived.writestr(path, text)
+    return archive, packed.getvalue()
 
 
 def windows_file(prediction: Prediction, classifier: Classifier) -> tuple[str, bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
+from collections.abc import Iterable
 from datetime import time
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,7 @@ from soundx.running.runs import PASSWORD
 from soundx.search.query import Filter, search
 from soundx.search.uploads import clip_vectors, upload_vectors
 from soundx.viewer.asking import asking, pressed
+from soundx.viewer.found import as_one_file
 from soundx.viewer.gate import signed_in
 from soundx.viewer.project import Project
 from soundx.viewer.tables import share
@@ -50,6 +53,7 @@ ORDERS: dict[str, Order] = {
 _OF_A_LABEL = ("best", "spread")
 _LISTEN, _SEARCH, _FIGURES, _EXCHANGE = "Listen", "Search", "What can be said", "Exchange"
 _KEY = "review-asking"
+_PART, _ORDER = "review-part", "review-order"
 _LIKE, _UNLIKE = "review-like", "review-unlike"
 _SAID = "review-said"
 _FOUND = 12
@@ -82,7 +86,7 @@ def page(project: Project) -> None:
         [_LISTEN, _SEARCH, _FIGURES, _EXCHANGE],
         default=_LISTEN,
         label_visibility="collapsed",
-        key="review-part",
+        key=_PART,
     )
     if place == _SEARCH:
         _search(project, review)
@@ -171,7 +175,7 @@ def _listen(project: Project, review: Review, person: str) -> None:
 
 def _choose_order(review: Review) -> tuple[Order, str]:
     left, right = st.columns([3, 2])
-    chosen = left.selectbox("Order", list(ORDERS), key="review-order")
+    chosen = left.selectbox("Order", list(ORDERS), key=_ORDER)
     order = ORDERS[chosen]
     if order not in _OF_A_LABEL:
         return order, ""
@@ -384,10 +388,19 @@ def _search(project: Project, review: Review) -> None:
                 key=f"review-mark-{number}",
                 on_change=partial(_mark, number),
             )
-    if st.button("Review windows like these", type="primary", icon=":material/hearing:"):
-        st.session_state[_LIKE] = marked or [hit.window.number for hit in hits[:3]]
-        st.session_state["review-go"] = True
-        st.rerun()
+    st.button(
+        "Review windows like these",
+        type="primary",
+        icon=":material/hearing:",
+        on_click=partial(_review_like, marked or [hit.window.number for hit in hits[:3]]),
+    )
+
+
+def _review_like(numbers: list[int]) -> None:
+    """Go on with listening, to windows like these."""
+    st.session_state[_LIKE] = numbers
+    st.session_state[_PART] = _LISTEN
+    st.session_state[_ORDER] = next(name for name, order in ORDERS.items() if order == "like")
 
 
 def _mark(number: int) -> None:
@@ -421,7 +434,7 @@ def _clips_to_choose(project: Project) -> dict[str, str]:
 def _filter(review: Review, column: Any) -> tuple[Filter, int]:
     index = review.index
     with column:
-        names = {_name(one.file): one.file for one in index.recordings}
+        names = _shown_names(one.file for one in index.recordings)
         chosen = st.multiselect("Only in these recordings", list(names), key="review-only")
         hours = None
         if any(one.starts_at for one in index.recordings):
@@ -461,7 +474,7 @@ def _figures(review: Review) -> None:
     st.dataframe(
         pd.DataFrame(
             {
-                "recording": [_name(row.file) for row in rows],
+                "recording": list(_shown_names(row.file for row in rows)),
                 "drift": [row.drift for row in rows],
                 "novel": [row.novel for row in rows],
             }
@@ -580,12 +593,15 @@ def _exchange(review: Review, person: str) -> None:
         )
         for name in ("audacity", "raven"):
             texts = write_events(name, recordings, events, combined=name == "raven")
-            if len(texts) == 1:
-                ((path, text),) = texts.items()
-                st.download_button(
-                    name.title(), text, file_name=path.rpartition("/")[2], on_click="ignore",
-                    icon=":material/download:",
-                )  # fmt: skip
+            archive, content = as_one_file(texts, f"answers.{name}.zip")
+            st.download_button(
+                name.title(),
+                content,
+                file_name=archive,
+                on_click="ignore",
+                icon=":material/download:",
+                key=f"review-download-{name}",
+            )
     st.subheader("Answers from elsewhere")
     st.caption(
         "A CSV file that a review page gave, or a table of Audacity, Raven, BirdNET, Kaleidoscope "
@@ -624,6 +640,13 @@ def _add(review: Review, person: str, file: Any) -> None:
         review.add_from_elsewhere(new)
         done[file.file_id] = f"{counted(len(new), 'answer')} taken."
         st.rerun()
+
+
+def _shown_names(files: Iterable[str]) -> dict[str, str]:
+    """Return files by what people are shown: the last part, or all where two have the same."""
+    every = list(files)
+    alike = Counter(map(_name, every))
+    return {_name(file) if alike[_name(file)] == 1 else file: file for file in every}
 
 
 def _name(file: str) -> str:
