@@ -84,8 +84,8 @@ def _of_events(name: str, content: bytes, window_s: float) -> list[Answer]:
             label = check_label(label)
         onset_s, offset_s = event.onset_s, event.offset_s
         if offset_s - onset_s < _POINT_S:  # Audacity marks points as well: a window around it
-            onset_s = max(onset_s - window_s / 2, 0.0)
-            offset_s = onset_s + window_s
+            onset_s = round(max(onset_s - window_s / 2, 0.0), 3)
+            offset_s = round(onset_s + window_s, 3)
         answers.append(Answer(file, onset_s, offset_s, label))
     return answers
 

@@ -190,9 +190,8 @@ def _unlike(
     weight = np.minimum(lengths / np.quantile(lengths, 0.9), 1.0)
     chosen: list[int] = []
     for _ in range(min(n, len(pool))):
-        # rounded, a cosine may pass 1
-        far = np.where(weight < 0, -1.0, weight * np.maximum(1.0 - nearest, 0.0))
-        place = int(np.argmax(far))
+        # rounded, a cosine may pass 1: what was chosen is then not the farthest
+        place = int(np.argmax(np.where(weight < 0, -1.0, weight * (1.0 - nearest))))
         chosen.append(int(pool[place]))
         nearest = np.maximum(nearest, unit @ unit[place])
         weight[place] = -1.0
