@@ -56,6 +56,7 @@ NAMES = {
     "best": "best first, label by label",
     "usual": "the usual order",
 }
+COLOURS = {"random": "#777777", "uncertain": "#e07a2f", "best": "#5a9367", "usual": "#2a6f97"}
 BED_DBFS = -35.0
 HEARD_S = 0.5  # of a sound inside a window, for the oracle to hear it
 
@@ -328,11 +329,38 @@ def tell(name: str, embedder: str, curves: dict[str, np.ndarray]) -> None:
             }
     results[name] = facts
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    draw(results)
     for answers, one in facts["needed"].items():
         print(f"balanced accuracy {one['balanced_accuracy']:.3f}, random after {answers}:",
               ", ".join(f"{o} {one[o]}" for o in curves))  # fmt: skip
     for order, figures in curves.items():
         print(f"{NAMES.get(order, order):30} {figures[:, -1].mean():.3f} at the end")
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw the curves of every data set that was measured: the mean, and from worst to best."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        1, len(results), figsize=(6 * len(results), 4.2), squeeze=False, sharey=True
+    )
+    for panel, (name, facts) in zip(panels[0], sorted(results.items()), strict=True):
+        for order, curve in facts["answers"].items():
+            x = BATCH * np.arange(1, len(curve["mean"]) + 1)
+            (line,) = panel.plot(x, curve["mean"], color=COLOURS[order], label=NAMES[order])
+            panel.fill_between(
+                x, curve["lowest"], curve["highest"], color=line.get_color(), alpha=0.12, lw=0
+            )
+        panel.set(title=f"{name}, {facts['embedder']}", xlabel="answers", ylim=(0, 1))
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("balanced accuracy on other recordings")
+    panels[0][0].legend(loc="lower right", frameon=False)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

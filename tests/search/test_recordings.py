@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from soundx.audio import decoding, framing
 from soundx.audio.decoding import decode_blocks, decode_clip
-from soundx.embedders import load_embedder
+from soundx.embedders import EmbedderInfo, load_embedder
 from soundx.embeddings import engine
+from soundx.embeddings import store as store_module
 from soundx.embeddings.missing import EmbeddingOptions, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore
@@ -182,6 +186,30 @@ def test_pickled_parts_read_the_same(nights, small_parts):
     np.testing.assert_array_equal(sent[-1](), mine[-1]())
 
 
+def test_what_lies_before_a_part_is_not_held(nights, monkeypatch):
+    """Where the first hours are embedded already, the last part is all there is in memory."""
+    write_noise(nights / "a.wav", 20_000)
+    sources = find_recordings([str(nights)])
+    manifest = scan_recordings(sources, NOTHING).assign(duration_s=2 * 3600.0)
+    blocks, most = [], 0
+
+    def two_hours(path, **asked):
+        nonlocal most
+        for number in range(480):
+            block = np.full(240_000, number, np.float32)
+            blocks.append(weakref.ref(block))
+            most = max(most, sum(one() is not None for one in blocks))
+            yield block
+
+    monkeypatch.setattr(recordings, "decode_blocks", two_hours)
+    parts = parts_of(manifest, LOGMEL.info)
+    *_, last = RecordingParts(parts, sources, LOGMEL).values()
+    assert len(parts) == 12
+    samples = last()
+    assert (samples[0], samples[-1]) == (440, 479)
+    assert most < 60
+
+
 def test_decoders_are_given_back_at_the_end_of_each_recording(nights, monkeypatch):
     """A decoder is a process: with one left behind by every short recording there were hundreds."""
     workers = []
@@ -327,6 +355,9 @@ def test_recordings_in_a_bucket_are_those_on_disk(
     _, stored = keep(store, sources, manifest)
     (whole,) = LOGMEL.embed([decode_clip(path)])
     assert_same_frames(joined(stored, row), whole)
+    mine = list(RecordingParts(parts_of(manifest, LOGMEL.info), sources, LOGMEL).values())
+    for part in mine:
+        part()
     assert not list(scratch.iterdir()), "what was fetched is still there"
 
 
@@ -395,3 +426,112 @@ def test_a_cluster_keeps_the_same_frames(nights, store, small_parts):
     for row in manifest.itertuples():
         (whole,) = LOGMEL.embed([decode_clip(Path(row.file))])
         assert_same_frames(joined(stored, row), whole)
+
+
+# --- some frames of long clips ----------------------------------------------------------------
+
+INFO = EmbedderInfo("test", "test-1", 4, 0.96, 0.48)
+LENGTHS = {"a": 3, "long": 50, "b": 1, "c": 20, "d": 9}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    draw = np.random.default_rng(7).standard_normal
+    return {name: draw((n, 4)).astype(np.float16).astype(np.float32) for name, n in LENGTHS.items()}
+
+
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory, frames):
+    """Two shards, whose row groups are of eight frames."""
+    kept = EmbeddingStore(Folder(str(tmp_path_factory.mktemp("store")))).of(INFO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "ROW_GROUP_NUMBERS", 8 * 4)
+        for names in (("a", "long", "b"), ("c", "d")):
+            with kept.new_shard() as shard:
+                for name in names:
+                    for piece in np.array_split(frames[name], -(-len(frames[name]) // 8)):
+                        shard.add(name, piece)
+    return kept
+
+
+@given(
+    places=st.lists(
+        st.tuples(st.sampled_from(list(LENGTHS)), st.integers(0, 60), st.integers(0, 60)),
+        max_size=8,
+    )
+)
+@example(places=[("long", 4, 30), ("c", 0, 20), ("long", 4, 30), ("long", 10, 1)])
+@settings(max_examples=60, deadline=None)
+def test_stretches_are_cut_from_clips_wherever_they_lie(in_pieces, frames, places):
+    found = in_pieces.stretches(places)
+    assert len(found) == len(places)
+    for (name, first, n_frames), some in zip(places, found, strict=True):
+        np.testing.assert_array_equal(some, frames[name][first : first + n_frames])
+
+
+def test_of_a_long_clip_only_what_lies_beside_is_read(in_pieces, monkeypatch):
+    read = []
+    original = store_module.EmbeddingSet._read_row_group
+
+    def counting(kept, shard, number):
+        read.append(number)
+        return original(kept, shard, number)
+
+    monkeypatch.setattr(store_module.EmbeddingSet, "_read_row_group", counting)
+    in_pieces.stretches([("long", 20, 3), ("long", 22, 2)])
+    assert 1 <= len(read) <= 2
+
+
+def test_stretches_of_a_clip_that_is_not_there_are_said(in_pieces):
+    with pytest.raises(SoundxError, match="have no embeddings"):
+        in_pieces.stretches([("a", 0, 1), ("nope", 0, 1)])
+
+
+def test_frames_are_found_after_another_run_has_merged_their_shards(tmp_path, frames, monkeypatch):
+    """A page stays open for hours, and runs come and go meanwhile."""
+    monkeypatch.setattr(store_module, "COMPACT_SHARDS", 2)
+    folder = Folder(str(tmp_path))
+    for name, some in frames.items():
+        EmbeddingStore(folder).of(INFO).add_shard({name: some})
+    mine = EmbeddingStore(folder).of(INFO)
+    assert mine.holds(LENGTHS).all()
+    assert EmbeddingStore(folder).of(INFO).compact() == len(LENGTHS)
+    for name, some in frames.items():
+        np.testing.assert_array_equal(mine.stretches([(name, 0, 99)])[0], some)
+
+
+def test_clips_are_told_once_whatever_killed_a_merge(tmp_path, frames, monkeypatch):
+    monkeypatch.setattr(store_module, "COMPACT_SHARDS", 2)
+    kept = EmbeddingStore(Folder(str(tmp_path))).of(INFO)
+    for name, some in frames.items():
+        kept.add_shard({name: some})
+    assert sorted(kept.clip_ids()) == sorted(LENGTHS)
+
+    def killed(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept.folder, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.compact()
+    assert sorted(EmbeddingStore(Folder(str(tmp_path))).of(INFO).clip_ids()) == sorted(LENGTHS)
+
+
+def test_two_threads_may_be_the_first_to_look(tmp_path, frames, monkeypatch):
+    """The second comes while the first has read one shard of several."""
+    folder = Folder(str(tmp_path))
+    for name, some in frames.items():
+        EmbeddingStore(folder).of(INFO).add_shard({name: some})
+    kept = EmbeddingStore(folder).of(INFO)
+    original = store_module.EmbeddingSet._clips_of
+    seen = []
+
+    def interrupted(stored, shard):
+        if not seen:
+            seen.append(None)
+            with ThreadPoolExecutor(1) as threads:
+                seen[0] = threads.submit(lambda: kept.holds(LENGTHS)).result()
+        return original(stored, shard)
+
+    monkeypatch.setattr(store_module.EmbeddingSet, "_clips_of", interrupted)
+    assert kept.holds(LENGTHS).all()
+    assert seen[0].all()

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -405,10 +405,14 @@ class Review:
             self._file.remove([last])
             number = self.index.number_at(last.recording, last.onset_s)
             if number is not None:
-                order: Order = me.key[0] if me.key else "usual"
-                me.question = self.question(number, order, me.key[1] if me.key else "")
-                if last.drawn_for:
-                    me.question = replace(me.question, order="spread", label=last.drawn_for)
+                # as it was asked then, whatever is asked in between
+                me.question = Question(
+                    self.index.window(number),
+                    "spread" if last.drawn_for else "usual",
+                    last.drawn_for,
+                    last.probability,
+                    last.model_version,
+                )
                 self._take(person, number)
             return last
 
