@@ -81,7 +81,7 @@ def test_the_harness_finds_every_fault_that_it_is_there_for(tmp_path):
         "good": "",
         "crash": "dies of signal SIGSEGV",
         "exit": "dies of exit code 3",
-        "hang": "hangs for 3 s",
+        "hang": "hangs for 7 s",
         "grow": "over 1 GB",
         "peak": "over 1 GB",
         "print": "prints on the terminal",
@@ -93,7 +93,7 @@ def test_the_harness_finds_every_fault_that_it_is_there_for(tmp_path):
         [tmp_path / f"{name}.wav" for name in faults],
         processes=2,
         judge="tests.fuzz.planted",
-        max_s=3.0,
+        max_s=7.0,  # a busy machine takes seconds to hand out a gigabyte
     )
     assert {name: said.kind for name, said in zip(faults, found, strict=True)} == faults
 

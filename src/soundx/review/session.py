@@ -140,6 +140,7 @@ class Review:
         self._learning = threading.Lock()
         self._read: tuple[Any, list[Answer]] = (None, [])
         self._n_learnt = -1
+        self._n_trainings = 0
         self._fetched: tuple[str, contextlib.ExitStack, Path] | None = None
         self._clip_units: Float32 | None = None
 
@@ -248,7 +249,7 @@ class Review:
         """
         with self._lock:
             me = self._people.setdefault(person := check_person(person), _Person())
-            key = (order, label, tuple(like), self._n_learnt)
+            key = (order, label, tuple(like), self._n_trainings)
             answered, labels = self._answered()
             held = me.question
             if (
@@ -446,6 +447,7 @@ class Review:
             with self._lock:
                 self.taught, self._probabilities = taught, probabilities
                 self.changed = changes(before, taught) if taught else []
+                self._n_trainings += 1
                 self._n_learnt = sum(answer.is_sure for answer in answers)
             return taught
 
