@@ -34,6 +34,7 @@ from soundx.embedders.base import Layered
 from soundx.embeddings.missing import EmbeddingOptions, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore
+from soundx.errors import AudioError
 from soundx.labels import BACKGROUND
 from soundx.listening.recordings import find_recordings
 from soundx.modelling.noise import NoiseFrames, coloured_noise, noise_clips
@@ -98,9 +99,17 @@ def clips_of(folder: Path) -> pd.DataFrame:
     rows = []
     for path in sorted(folder.glob("*/*")):
         name = path.relative_to(folder).as_posix()
-        if path.suffix in (".ogg", ".wav", ".mp3", ".flac"):
+        if path.suffix in (".ogg", ".wav", ".mp3", ".flac") and is_sound(path):
             rows.append((path, path.parent.name, group.get(name) or name))
     return pd.DataFrame(rows, columns=["path", "label", "group"])
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether a clip can be decoded: data sets have empty files, too."""
+    try:
+        return len(decode_clip(path)) > 0
+    except AudioError:
+        return False
 
 
 def bed(n_samples: int, background: list[Float32], rng: np.random.Generator) -> Float32:

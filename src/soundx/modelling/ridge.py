@@ -337,10 +337,13 @@ class NormalEquations:
         """Add standardised vectors, their targets of +1 and -1, and their weights."""
         from scipy.linalg.blas import ssyrk
 
+        held = np.empty((min(len(rows), _ROWS_AT_A_TIME), rows.shape[1] + 1), np.float32)
         for first in range(0, len(rows), _ROWS_AT_A_TIME):
             some = slice(first, first + _ROWS_AT_A_TIME)
             root = np.sqrt(weights[some])[:, None]
-            with_one = np.concatenate([rows[some], np.ones_like(root)], axis=1) * root
+            with_one = held[: len(root)]
+            np.multiply(rows[some], root, out=with_one[:, :-1])
+            with_one[:, -1:] = root
             # the upper half is enough, and is added up in place
             self._products = ssyrk(1.0, with_one.T, beta=1.0, c=self._products, overwrite_c=True)
             self._answers += with_one.T @ (signed[some] * root)
@@ -352,16 +355,16 @@ class NormalEquations:
             penalty: In units of ``length``.
             length: Mean squared length of a vector.
         """
-        from scipy.linalg import solve
+        from scipy.linalg import lapack
 
         system = self._products
         inside = np.arange(len(system) - 1)
         system[inside, inside] += np.float32(penalty * length)
         system[-1, -1] += np.float32(1e-6)
-        answers = self._answers.astype(np.float32)
-        found = solve(
-            system, answers, assume_a="pos", lower=False, overwrite_a=True, check_finite=False
-        )
+        answers = np.asarray(self._answers, np.float32, order="F")
+        _, found, failed = lapack.sposv(system, answers, lower=0, overwrite_a=1, overwrite_b=1)
+        if failed:
+            raise np.linalg.LinAlgError("The normal equations are not positive definite.")
         return np.asarray(found[:-1], np.float32), np.asarray(found[-1], np.float32)
 
 
