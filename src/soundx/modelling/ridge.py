@@ -117,6 +117,66 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Summed:
+    """Sums over clips and stretches of them, for fits that share these and have others besides.
+
+    Attributes:
+        standardise: What was done to vectors first.
+        products: Of all pairs of numbers, a one after the last; the upper half
+            [shape=(dim + 1, dim + 1), dtype=float32].
+        sums: Of rows by group [shape=(dim + 1, n_groups)].
+        groups: Group of each clip, then of each stretch: rows that are always of one class
+            [shape=(n_clips + n_windows,)].
+        n_clips: How many clips.
+        n_windows: How many stretches.
+    """
+
+    standardise: Standardiser
+    products: Float32
+    sums: Float64
+    groups: Indices
+    n_clips: int
+    n_windows: int
+
+    @classmethod
+    def of(
+        cls,
+        vectors: Float32,
+        windows: Float32,
+        groups: Indices,
+        widths: Sequence[int],
+        *,
+        window_weight: float,
+    ) -> Summed:
+        """Sum clips and stretches.
+
+        Args:
+            vectors: One a clip [shape=(n_clips, dim)].
+            windows: One a stretch [shape=(n_windows, dim)].
+            groups: Group of each clip, then of each stretch, from 0 on.
+            widths: Width of each part of a vector.
+            window_weight: Weight of a stretch, where a clip's is 1.
+        """
+        standardise = Standardiser.of(iter([vectors]), widths)
+        equations = NormalEquations(vectors.shape[1], int(groups.max(initial=-1)) + 1)
+        for rows, mine, weight in (
+            (vectors, groups[: len(vectors)], 1.0),
+            (windows, groups[len(vectors) :], window_weight),
+        ):
+            members = (mine[:, None] == np.arange(equations.n_classes)).astype(np.float32)
+            weights = np.full(len(rows), weight, np.float32)
+            equations.add(standardise(rows), members, weights)
+        return cls(
+            standardise,
+            equations.products,
+            equations.answers,
+            groups,
+            len(vectors),
+            len(windows),
+        )
+
+
+@dataclass(frozen=True)
 class Ridge:
     """A fitted classifier.
 
@@ -155,6 +215,7 @@ def fit_ridge(
     windows: tuple[Float32, Indices] | None = None,
     window_weight: float = 0.25,
     choice: Choice | None = None,
+    summed: Summed | None = None,
 ) -> Ridge:
     """Fit vectors that are in memory.
 
@@ -167,6 +228,7 @@ def fit_ridge(
         windows: Vectors of short stretches of these clips, and which clip each is of.
         window_weight: Weight of a stretch, where a clip's is 1.
         choice: Penalty and temperature; chosen by left-out groups unless given.
+        summed: Sums over the first clips and the first stretches, which many fits share.
     """
     standardise = Standardiser.of(iter([vectors]), widths)
     standardised = standardise(vectors)
@@ -174,17 +236,24 @@ def fit_ridge(
     if choice is None:
         left_out = choose(standardised, targets, groups, n_classes)
         choice = left_out.choice
-    rows, signed = standardised, signs(targets, n_classes)
-    weights = np.ones(len(rows), np.float32)
-    if windows is not None and len(windows[0]):
-        rows = np.concatenate([rows, standardise(windows[0])])
-        signed = np.concatenate([signed, signs(targets[windows[1]], n_classes)])
-        weights = np.concatenate([weights, np.full(len(windows[0]), window_weight, np.float32)])
     length = float(np.einsum("ij,ij->", standardised, standardised) / max(len(standardised), 1))
-    if len(rows) <= min(DUAL_ROWS, rows.shape[1]):
+    n_rows = len(standardised) + (0 if windows is None else len(windows[0]))
+    is_dual = n_rows <= min(DUAL_ROWS, standardised.shape[1])
+    n_whole, n_windows = (0, 0) if summed is None or is_dual else (summed.n_clips, summed.n_windows)
+    rows, signed = standardised[n_whole:], signs(targets[n_whole:], n_classes)
+    weights = np.ones(len(rows), np.float32)
+    if windows is not None and len(windows[0]) > n_windows:
+        stretches, owners = windows[0][n_windows:], windows[1][n_windows:]
+        rows = np.concatenate([rows, standardise(stretches)])
+        signed = np.concatenate([signed, signs(targets[owners], n_classes)])
+        weights = np.concatenate([weights, np.full(len(stretches), window_weight, np.float32)])
+    if is_dual:
         solved = _dual(rows, signed, weights, choice.penalty, length)
     else:
         equations = NormalEquations(rows.shape[1], n_classes)
+        if summed is not None:
+            owners = np.empty(0, np.int64) if windows is None else windows[1][:n_windows]
+            equations.add_summed(summed, standardise, targets[:n_whole], targets[owners])
         equations.add(rows, signed, weights)
         solved = equations.solve(choice.penalty, length)
     return Ridge(standardise, *solved, choice, left_out)
@@ -333,6 +402,21 @@ class NormalEquations:
         self._products = np.zeros((dim + 1, dim + 1), np.float32, order="F")
         self._answers = np.zeros((dim + 1, n_classes), np.float64)
 
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._answers.shape[1]
+
+    @property
+    def products(self) -> Float32:
+        """Sums of products, the upper half [shape=(dim + 1, dim + 1)]."""
+        return self._products
+
+    @property
+    def answers(self) -> Float64:
+        """Sums of rows times their targets [shape=(dim + 1, n_classes)]."""
+        return self._answers
+
     def add(self, rows: Float32, signed: Float32, weights: Float32) -> None:
         """Add standardised vectors, their targets of +1 and -1, and their weights."""
         from scipy.linalg.blas import ssyrk
@@ -347,6 +431,37 @@ class NormalEquations:
             # the upper half is enough, and is added up in place
             self._products = ssyrk(1.0, with_one.T, beta=1.0, c=self._products, overwrite_c=True)
             self._answers += with_one.T @ (signed[some] * root)
+
+    def add_summed(
+        self, summed: Summed, standardise: Standardiser, clips: Indices, stretches: Indices
+    ) -> None:
+        """Add rows that were summed before, first of all.
+
+        Args:
+            summed: The sums.
+            standardise: What is done to the other rows; these had another one done to them.
+            clips: Class of each clip in the sums [shape=(n_clips,)].
+            stretches: Class of each stretch [shape=(n_windows,)].
+        """
+        from scipy.linalg.blas import ssyr2
+
+        # x = d z + e, of what stands there as z: of sums of products that is a scaling and two
+        # products of vectors
+        scale = standardise.scale / summed.standardise.scale
+        shift = (summed.standardise.mean - standardise.mean) * standardise.scale
+        d, e = np.append(scale, np.float32(1)), np.append(shift, np.float32(0))
+        products = np.multiply(summed.products, d[:, None], order="F")
+        products *= d
+        last = summed.products[:, -1]
+        self._products = ssyr2(1.0, e, d * last + e * (last[-1] / 2), a=products, overwrite_a=True)
+        classes = np.zeros((summed.sums.shape[1], self._answers.shape[1]))
+        # all rows of a group are of one class: its first one tells
+        of_rows = np.concatenate([clips, stretches])
+        groups, first = np.unique(summed.groups, return_index=True)
+        classes[groups, of_rows[first]] = 1.0
+        sums = summed.sums @ classes
+        moved = d[:, None] * sums + e[:, None] * sums[-1]
+        self._answers = 2.0 * moved - moved.sum(axis=1, keepdims=True)
 
     def solve(self, penalty: float, length: float) -> tuple[Float32, Float32]:
         """Return weights [shape=(dim, n_classes)] and bias [shape=(n_classes,)].

@@ -26,6 +26,7 @@ from soundx.modelling.ridge import (
     LeftOut,
     Ridge,
     Standardiser,
+    Summed,
     choose,
     fit_ridge,
     fit_ridge_in_blocks,
@@ -135,6 +136,7 @@ def fit_vectors(
     parts: Sequence[Part],
     options: TrainingOptions,
     noise: NoiseFrames | None = None,
+    summed: Summed | None = None,
 ) -> Ridge:
     """Fit pooled vectors that are in memory, as training does.
 
@@ -146,6 +148,7 @@ def fit_vectors(
         parts: What a frame is made of.
         options: How.
         noise: Frames of noise, learnt as the last class.
+        summed: Sums over the first of them, which many fits share.
     """
     vectors, targets, groups = with_noise(
         vectors, targets, groups, noise, parts, options, n_classes
@@ -158,6 +161,7 @@ def fit_vectors(
         pooled_widths(parts),
         windows=(vectors.windows, vectors.owners),
         window_weight=options.window_weight,
+        summed=summed,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from soundx.embedders.base import EmbedderInfo
 from soundx.embeddings.store import EmbeddingSet
 from soundx.labels import BACKGROUND, LabelTree, category_of
 from soundx.modelling.heads import TrainingOptions
-from soundx.modelling.noise import NoiseFrames
+from soundx.modelling.noise import NoiseFrames, are_silent
 from soundx.modelling.pooling import pool_frames, pooled_widths
 from soundx.modelling.rejection import RejectionOptions, choose_thresholds
-from soundx.modelling.ridge import Ridge, softmax
+from soundx.modelling.ridge import Ridge, Summed, softmax
 from soundx.modelling.training import VECTORS_IN_MEMORY, fit_vectors
 from soundx.modelling.vectors import Vectors, all_vectors, draw_stretches
 from soundx.review.answers import Answer
@@ -32,6 +33,8 @@ from soundx.search.index import IndexedRecording, WindowIndex
 
 Probabilities = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+
+_FEW_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,26 @@ class Clips:
     options: TrainingOptions
     rejection: RejectionOptions = field(default_factory=RejectionOptions)
     clip_ids: tuple[str, ...] = ()
+
+    @cached_property
+    def summed(self) -> Summed | None:
+        """Sums over the clips, which every fit shares; None where they are too few to matter."""
+        vectors = self.examples.vectors
+        if len(vectors.whole) + len(vectors.windows) < _FEW_ROWS:
+            return None
+        names = {name: place for place, name in enumerate(dict.fromkeys(self.examples.labels))}
+        of_clips = np.array([names[label] for label in self.examples.labels], np.int64)
+        of_windows = of_clips[vectors.owners]
+        if self.noise is not None:  # silence is background, whatever its clip is
+            whole, _, _ = self.noise.vectors(tuple(self.info.parts), seed=self.options.seed)
+            of_windows = np.where(are_silent(vectors.windows, whole[0]), len(names), of_windows)
+        return Summed.of(
+            vectors.whole,
+            vectors.windows,
+            np.concatenate([of_clips, of_windows]),
+            pooled_widths(self.info.parts),
+            window_weight=self.options.window_weight,
+        )
 
     @classmethod
     def none(cls, info: EmbedderInfo, noise: NoiseFrames | None = None) -> Clips:
@@ -320,7 +343,14 @@ def learn(clips: Clips, answered: Examples, *, separator: str = "_") -> Taught |
     groups = np.unique(examples.groups, return_inverse=True)[1]
     n_classes = len(number) + background
     ridge = fit_vectors(
-        examples.vectors, targets, groups, n_classes, clips.info.parts, clips.options, noise
+        examples.vectors,
+        targets,
+        groups,
+        n_classes,
+        clips.info.parts,
+        clips.options,
+        noise,
+        clips.summed,
     )
     assert ridge.left_out is not None
     ours = ridge.left_out.clips < len(examples)  # what follows is noise
