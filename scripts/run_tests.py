@@ -3,7 +3,7 @@
     python scripts/run_tests.py                    in two processes side by side
     python scripts/run_tests.py tests/modelling    what pytest is told, in one
 
-The two halves are the tests of the viewer, of listening and of the one run of the demo, told as
+The two halves are the tests of viewer, listening and search and of the one run of the demo, told as
 they come, and all others, told when both are over.
 """
 

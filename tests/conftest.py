@@ -28,7 +28,7 @@ DEMO: dict[str, Any] = {"embedder": "logmel"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    halves = "of the tests: the viewer, listening and the one run of the demo, or all others"
+    halves = "of the tests: viewer, listening, search and the one run of the demo, or all others"
     parser.addoption("--half", choices=("demo", "others"), help=halves)
 
 
@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen, left = [], []
         for item in items:
             by_demo = "demo" in getattr(item, "fixturenames", ())
-            # and two rooms more, so that the halves are alike in length
-            by_demo = by_demo or not {"viewer", "listening"}.isdisjoint(item.path.parts)
+            # and some rooms more, so that the halves are alike in length
+            by_demo = by_demo or not {"viewer", "listening", "search"}.isdisjoint(item.path.parts)
             by_demo = by_demo or item.path.name == "test_runs.py"
             (chosen if by_demo == (half == "demo") else left).append(item)
         config.hook.pytest_deselected(items=left)

@@ -162,6 +162,7 @@ def test_sound_and_picture_are_those_of_the_samples():
     assert np.abs(seen - whole).max() < 16
 
 
+@pytest.mark.slow
 def test_a_hundred_windows_are_a_few_megabytes():
     text = page(*[item(noise(3, seed)) for seed in range(100)])
     assert len(data(text)["items"]) == 100
