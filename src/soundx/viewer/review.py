@@ -264,6 +264,7 @@ def _progress(review: Review, person: str) -> None:
             st.dataframe(
                 table,
                 hide_index=True,
+                column_order=["label", "answers", "recall_before", "recall", "clips", "recordings"],
                 column_config={
                     "recall_before": share("before"),
                     "recall": share("right"),
