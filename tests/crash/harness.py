@@ -43,7 +43,8 @@ GLOBALS = "embedder: logmel\ndata_root: data\n"
 PIPELINES = (*DEFAULT, "publishing", "listening", "review")
 """The pipelines, each on what those before it left."""
 
-_NEVER_THE_SAME = {"last_run.json", "embedding_report.json"}  # times and speeds
+# times and speeds
+_NEVER_THE_SAME = {"last_run.json", "embedding_report.json", "recording_report.json"}
 _TIME = re.compile(rb"20\d\d-\d\d-\d\dT\d\d[.:]\d\d[.:]\d\d[^\s\"',`|)]*")
 _VERSION = re.compile(rb"20\d\d-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
