@@ -79,7 +79,7 @@ def _take_file(folder: Folder, facts: Mapping[str, Any]) -> Callable[[], None]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        known = os.pread(file, 65_536, 0)
+        known = _once_written(file)
         os.close(file)
         raise _held(folder, known) from None
     except OSError as error:
@@ -102,6 +102,16 @@ def _take_file(folder: Folder, facts: Mapping[str, Any]) -> Callable[[], None]:
     except OSError:  # a full disk: nobody can tell who we are, but the lock is ours
         logger.warning("%s cannot be written.", path)
     return give_back
+
+
+def _once_written(file: int) -> bytes:
+    """Return what the holder of a lock says of itself; it says so a moment after it has it."""
+    for _ in range(20):
+        known = os.pread(file, 65_536, 0)
+        if known:
+            return known
+        time.sleep(0.05)
+    return b""
 
 
 def _take_object(folder: Folder, facts: Mapping[str, Any]) -> Callable[[], None]:
