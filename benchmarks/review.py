@@ -30,7 +30,7 @@ from events import rms, sounding
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.decoding import decode_clip
 from soundx.embedders import EmbedderSettings, load_embedder
-from soundx.embedders.base import Layered
+from soundx.embedders.base import with_layers
 from soundx.embeddings.missing import EmbeddingOptions, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore
@@ -270,8 +270,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = EmbedderSettings(yamnet_handle=os.environ.get("SOUNDX_YAMNET", ""))
     embedder: Any = load_embedder("auto", settings)
-    if isinstance(embedder, Layered):
-        embedder = embedder.with_layers(EmbeddingOptions().layers)
+    embedder = with_layers(embedder, EmbeddingOptions().layers)
     noise = NoiseFrames(embedder.fingerprint, np.stack(embedder.embed(noise_clips())))
     table = clips_of(options.clips)
     beds = options.background

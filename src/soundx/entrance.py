@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from soundx.errors import SoundxError
 from soundx.listening import command
-
-T = TypeVar("T")
 
 _ORDERS = ("usual", "uncertain", "best", "spread", "oldest", "random")
 
@@ -67,16 +66,17 @@ def _add_project(parser: argparse.ArgumentParser) -> None:
 def _review_page(options: argparse.Namespace) -> int:
     from soundx.running.reviewing import write_page
 
-    n, size = _told(options.env)(write_page)(
-        Path.cwd(),
-        options.env,
-        options.data_root,
-        order=options.order,
-        label=options.label,
-        n=options.n,
-        title=options.title,
-        output=Path(options.output),
-    )
+    with _told(options.env):
+        n, size = write_page(
+            Path.cwd(),
+            options.env,
+            options.data_root,
+            order=options.order,
+            label=options.label,
+            n=options.n,
+            title=options.title,
+            output=Path(options.output),
+        )
     sys.stderr.write(f"{n} windows, {size / 1e6:.1f} MB: {options.output}\n")
     return 0
 
@@ -85,32 +85,26 @@ def _review_answers(options: argparse.Namespace) -> int:
     from soundx.running.reviewing import take_answers
 
     files = [Path(one) for one in options.file]
-    n, why_not = _told(options.env)(take_answers)(
-        Path.cwd(), options.env, options.data_root, files, options.name
-    )
+    with _told(options.env):
+        n, why_not = take_answers(Path.cwd(), options.env, options.data_root, files, options.name)
     for why in why_not:
         sys.stderr.write(f"{why}\n")
     sys.stderr.write(f"{n} answers taken.\n")
     return 1 if why_not else 0
 
 
-def _told(env: str | None) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Return what makes errors of a function say which command mends them."""
+@contextmanager
+def _told(env: str | None) -> Iterator[None]:
+    """Have errors say which command mends them."""
     from soundx.running.messages import message_for_people
 
-    def wrap(function: Callable[..., T]) -> Callable[..., T]:
-        def told(*arguments: Any, **options: Any) -> T:
-            try:
-                return function(*arguments, **options)
-            except Exception as error:
-                message = message_for_people(error, env)
-                if message is None:
-                    raise
-                raise SoundxError(message) from None
-
-        return told
-
-    return wrap
+    try:
+        yield
+    except Exception as error:
+        message = message_for_people(error, env)
+        if message is None:
+            raise
+        raise SoundxError(message) from None
 
 
 if __name__ == "__main__":

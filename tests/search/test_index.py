@@ -26,6 +26,7 @@ from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
 from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.listening.recordings import find_recordings
+from soundx.modelling import pooling
 from soundx.modelling.pooling import pool_frames, pooled_widths
 from soundx.modelling.ridge import Standardiser
 from soundx.pipelines.recordings import create_pipeline
@@ -138,7 +139,7 @@ def computed(monkeypatch):
 
     def vectors_of(*given):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "pool_frames", counting)
+            patch.setattr(pooling, "pool_frames", counting)
             yield from original(*given)
 
     monkeypatch.setattr(module, "_vectors_of", vectors_of)

@@ -142,13 +142,16 @@ class Classifier:
             if digest(self.files[name]) != expected:
                 raise _broken(name, "its checksum is of something else")
 
-    def with_card(self, card: str, *, tflite_difference: float) -> Classifier:
-        """Return the same classifier with its card, and its parity noted beside the labels."""
-        return self._with({MODEL_CARD: card.encode()}, {"tflite_difference": tflite_difference})
-
     def with_files(self, files: Mapping[str, bytes], info: Mapping[str, Any]) -> Classifier:
         """Return the same classifier with other files, and more beside its labels."""
-        return self._with(files, info)
+        labels = _to_json(with_checksum({**self.info, **info}))
+        return Classifier({**self.files, **files, LABELS: labels})
+
+    def with_card(self, card: str, *, tflite_difference: float) -> Classifier:
+        """Return the same classifier with its card, and its parity noted beside the labels."""
+        return self.with_files(
+            {MODEL_CARD: card.encode()}, {"tflite_difference": tflite_difference}
+        )
 
     def with_checksums(self) -> Classifier:
         """Return the same classifier with the checksums of its files beside the labels.
@@ -157,11 +160,7 @@ class Classifier:
         """
         changing = (LABELS, MODEL_CARD)
         sums = {n: digest(content) for n, content in self.files.items() if n not in changing}
-        return self._with({}, {"files": sums})
-
-    def _with(self, files: Mapping[str, bytes], info: Mapping[str, Any]) -> Classifier:
-        labels = _to_json(with_checksum({**self.info, **info}))
-        return Classifier({**self.files, **files, LABELS: labels})
+        return self.with_files({}, {"files": sums})
 
     @property
     def version(self) -> str:

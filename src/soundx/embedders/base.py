@@ -273,6 +273,11 @@ class Exportable(ABC):
         """
 
 
+def with_layers(embedder: Embedder, layers: tuple[int, ...]) -> Embedder:
+    """Return an embedder with these inner layers, where it has any."""
+    return embedder.with_layers(layers) if isinstance(embedder, Layered) else embedder
+
+
 def with_layers_of(embedder: Embedder, info: EmbedderInfo) -> Embedder:
     """Return an embedder with the layers that some embeddings were made with."""
     if isinstance(embedder, Layered) and embedder.layers != info.layers:

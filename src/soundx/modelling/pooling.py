@@ -58,6 +58,24 @@ def pool_frames(
     return out
 
 
+def pool_windows(
+    frames: Float32, begins: npt.NDArray[np.int64], length: int, parts: Sequence[Part]
+) -> Float32:
+    """Pool windows of one length, which may overlap.
+
+    Args:
+        frames: Frames of one clip or recording [shape=(n_frames, dim)].
+        begins: First frame of each window [shape=(n_windows,)].
+        length: Frames of a window.
+        parts: What a frame is made of.
+
+    Returns:
+        One vector a window [shape=(n_windows, sum(pooled_widths(parts))), dtype=float32].
+    """
+    rows = (begins[:, None] + np.arange(length)).ravel()
+    return pool_frames(frames[rows], np.full(len(begins), length, np.int64), parts)
+
+
 @cache
 def pool_frames_layer() -> Any:
     """Return the class ``PoolFrames``; Keras is imported here."""

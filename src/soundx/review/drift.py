@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from soundx.audio import Float32
 from soundx.review.learning import Examples
-from soundx.review.session import Review
-from soundx.search.index import Projection, WindowIndex
+from soundx.search.index import Projection, WindowIndex, unit_vectors
 
 _MOST_CLIPS = 3000
 _MOST_WINDOWS = 400  # of each recording
@@ -66,7 +65,7 @@ def learnt_of(projection: Projection, examples: Examples, *, seed: int = 7) -> L
     if len(np.unique(groups)) < 2:  # noqa: PLR2004
         return None
     some = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:_MOST_CLIPS])
-    units = _units(projection(vectors[some]))
+    units = unit_vectors(projection(vectors[some]))[0]
     mine = groups[owners[some]]
     cosines = units @ units.T
     cosines[mine[:, None] == mine] = -1.0
@@ -87,23 +86,8 @@ def drift_in(index: WindowIndex, learnt: Learnt) -> list[Drift]:
         if not len(numbers):
             continue
         some = np.sort(rng.permutation(numbers)[:_MOST_WINDOWS])
-        nearest = (_units(index.vectors(some)) @ learnt.units.T).max(axis=1)
+        nearest = (unit_vectors(index.vectors(some))[0] @ learnt.units.T).max(axis=1)
         distances = 1.0 - nearest.astype(np.float64)
         drift = float(np.median(distances)) / usual
         found.append(Drift(recording.file, drift, float((distances > far).mean())))
     return sorted(found, key=lambda one: (-one.drift, one.file))
-
-
-def learnt_distances(review: Review) -> Learnt | None:
-    """Return what a review's model has learnt: clips, and answers so far."""
-    return learnt_of(review.index.projection, review.examples())
-
-
-def drift_of(review: Review, learnt: Learnt) -> list[Drift]:
-    """Return how far each recording of a review lies from what was learnt."""
-    return drift_in(review.index, learnt)
-
-
-def _units(vectors: Float32) -> Float32:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-9), np.float32)

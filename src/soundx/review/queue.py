@@ -19,7 +19,7 @@ import numpy.typing as npt
 from soundx.audio import Float32
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND
-from soundx.search.index import WindowIndex
+from soundx.search.index import WindowIndex, unit_vectors
 from soundx.search.query import best_apart, likeness_to, near
 
 Order = Literal["usual", "uncertain", "best", "spread", "like", "oldest", "random"]
@@ -182,10 +182,10 @@ def _unlike(
     vectors = index.vectors(pool)
     # what most windows sound like is what is always there; rare sounds lie away from it
     usual = np.median(vectors[:_SAMPLED], axis=0)
-    unit, lengths = _units(vectors - usual)
+    unit, lengths = unit_vectors(vectors - usual)
     nearest = np.full(len(pool), -1.0, np.float32)
     if len(known.answered):
-        others, _ = _units(index.vectors(known.answered) - usual)
+        others, _ = unit_vectors(index.vectors(known.answered) - usual)
         nearest = (unit @ others.T).max(axis=1)
     weight = np.minimum(lengths / np.quantile(lengths, 0.9), 1.0)
     chosen: list[int] = []
@@ -196,12 +196,6 @@ def _unlike(
         nearest = np.maximum(nearest, unit @ unit[place])
         weight[place] = -1.0
     return list(dict.fromkeys(chosen))
-
-
-def _units(vectors: Float32) -> tuple[Float32, Float32]:
-    """Return vectors of length 1, and how long they were."""
-    lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-9).astype(np.float32)
-    return np.asarray(vectors / lengths[:, None], np.float32), lengths
 
 
 @dataclass
@@ -240,6 +234,6 @@ class Queue:
 
 def _cosines(index: WindowIndex, windows: Iterable[int], others: Iterable[int]) -> Float32:
     """Return the highest cosine of each window to some others [shape=(n_windows,)]."""
-    one, _ = _units(index.vectors(list(windows)))
-    two, _ = _units(index.vectors(list(others)))
+    one, _ = unit_vectors(index.vectors(list(windows)))
+    two, _ = unit_vectors(index.vectors(list(others)))
     return np.asarray((one @ two.T).max(axis=1), np.float32)

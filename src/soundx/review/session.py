@@ -38,7 +38,7 @@ from soundx.review.answers import (
 from soundx.review.estimates import LabelEstimate, drawing_order, estimate
 from soundx.review.learning import AnswerVectors, Clips, Examples, Taught, changes, learn
 from soundx.review.queue import Known, Order, Queue, candidates
-from soundx.search.index import Window, WindowIndex
+from soundx.search.index import Window, WindowIndex, unit_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -490,10 +490,9 @@ class Review:
         with self._lock:
             if self._clip_units is None:
                 vectors = self.index.projection(self.clips.examples.vectors.whole)
-                lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-                self._clip_units = vectors / np.maximum(lengths, 1e-9)
-        vector = self.index.vectors([window.number])[0]
-        cosines = self._clip_units @ (vector / max(float(np.linalg.norm(vector)), 1e-9))
+                self._clip_units, _ = unit_vectors(vectors)
+        (unit,), _ = unit_vectors(self.index.vectors([window.number]))
+        cosines = self._clip_units @ unit
         best = np.argsort(-cosines, kind="stable")[:_NEIGHBOURS]
         labels, ids = self.clips.examples.labels, self.clips.clip_ids
         return [(ids[i], labels[i], float(cosines[i])) for i in best]
@@ -599,11 +598,10 @@ def estimate_label(
             number = index.number_at(answer.recording, answer.onset_s)
             last = max(last, place_of.get(-1 if number is None else number, -1))
     apart = index.apart()
-    place_in_apart = {int(number): place for place, number in enumerate(apart)}
     asked = [int(number) for number in drawn[: last + 1] if int(number) in said]
     return estimate(
         shipped.probabilities[apart, shipped.labels.index(label)],
-        np.array([place_in_apart[number] for number in asked], np.int64),
+        np.searchsorted(apart, np.array(asked, np.int64)),
         np.array([said[number] for number in asked], bool),
         window_s=index.window_s,
     )

@@ -31,7 +31,7 @@ import pandas as pd
 from soundx.audio import Float32
 from soundx.embeddings.store import EmbeddingSet
 from soundx.errors import BrokenFileError, Remedy, SoundxError
-from soundx.modelling.pooling import pool_frames, pooled_widths
+from soundx.modelling.pooling import pool_windows, pooled_widths
 from soundx.modelling.ridge import Standardiser
 from soundx.modelling.vectors import all_vectors
 from soundx.parallel import map_in_threads
@@ -58,6 +58,12 @@ _ROWS_AT_A_TIME = 65_536
 _RECORDINGS_A_WRITE = 200
 _FEW_CLIPS = 100
 _GROWN = 2  # so many times more of them than the directions were found by: these are found anew
+
+
+def unit_vectors(vectors: Float32) -> tuple[Float32, Float32]:
+    """Return vectors of length 1 [shape=(n, dim)], and how long they were, never 0 [shape=(n,)]."""
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-9).astype(np.float32)
+    return np.asarray(vectors / lengths[:, None], np.float32), lengths
 
 
 @dataclass(frozen=True)
@@ -473,9 +479,7 @@ def _vectors_of(row: Any, embedded: EmbeddingSet, state: _State) -> Iterator[Flo
     def compute(frames: Float32) -> Float32:
         width = min(length, len(frames))  # a recording shorter than a window is one
         begins = np.arange(0, len(frames) - width + 1, stride)
-        counts = np.full(len(begins), width)
-        pooled = pool_frames(frames[(begins[:, None] + np.arange(width)).ravel()], counts, parts)
-        return state.projection(pooled)
+        return state.projection(pool_windows(frames, begins, width, parts))
 
     def stretches() -> Iterator[Float32]:
         held = np.zeros((0, embedded.info.dim), np.float32)
@@ -512,9 +516,7 @@ def _sample(
         n = max(1, len(frames) - window_frames + 1)
         begins = np.sort(rng.permutation(n)[:per_part])
         width = min(window_frames, len(frames))
-        rows = (begins[:, None] + np.arange(width)).ravel()
-        counts = np.full(len(begins), width)
-        found.append(pool_frames(frames[rows], counts, info.parts))
+        found.append(pool_windows(frames, begins, width, info.parts))
     if clips is not None and len(clip_ids):
         chosen = [clip_ids[i] for i in np.sort(rng.permutation(len(clip_ids))[:_SAMPLE])]
         vectors = all_vectors(clips, chosen, windows_per_clip=1)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from soundx.audio import Float32
 from soundx.errors import SoundxError
-from soundx.search.index import Bools, Window, WindowIndex
+from soundx.search.index import Bools, Window, WindowIndex, unit_vectors
 
 _CANDIDATES = 8  # so many times more than asked for: neighbours of a hit are left out
 
@@ -120,8 +120,7 @@ def likeness_to(index: WindowIndex, like: Float32, unlike: Float32 | None = None
     question = np.zeros(index.n_dims, np.float32)
     for vectors, sign in ((like, 1.0), (unlike, -1.0)):
         if vectors is not None and len(vectors):
-            lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-            question += np.float32(sign) * (vectors / lengths).mean(axis=0)
+            question += np.float32(sign) * unit_vectors(vectors)[0].mean(axis=0)
     return np.asarray(index.scores(question[:, None])[:, 0] / index.lengths, np.float32)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from soundx.audio import Float32
 from soundx.embedders.base import Embedder, EmbedderInfo, check_embedder, with_layers_of
 from soundx.embeddings.store import EmbeddingSet
-from soundx.modelling.pooling import pool_frames
+from soundx.modelling.pooling import pool_windows
 from soundx.search.index import WindowIndex
 
 _LONGEST_FRAMES = 10_000
@@ -54,6 +54,4 @@ def upload_vectors(
 def _vectors(index: WindowIndex, frames: Float32, info: EmbedderInfo) -> Float32:
     width = min(index.window_frames, len(frames))
     begins = np.arange(len(frames) - width + 1)
-    rows = (begins[:, None] + np.arange(width)).ravel()
-    counts = np.full(len(begins), width, np.int64)
-    return index.projection(pool_frames(frames[rows], counts, info.parts))
+    return index.projection(pool_windows(frames, begins, width, info.parts))

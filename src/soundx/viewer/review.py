@@ -26,7 +26,7 @@ from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.rejection import RejectionOptions
 from soundx.progress import counted
 from soundx.review.answers import UNSURE, check_person, write_answers
-from soundx.review.drift import drift_of, learnt_distances
+from soundx.review.drift import drift_in, learnt_of
 from soundx.review.elsewhere import answers_as_events, answers_in, recordings_of
 from soundx.review.estimates import LabelEstimate, threshold_for
 from soundx.review.project import USES, open_review
@@ -467,11 +467,11 @@ def _filter(review: Review, column: Any) -> tuple[Filter, int]:
 def _figures(review: Review) -> None:
     _estimates(review)
     st.subheader("How far recordings lie from what was learnt")
-    learnt = learnt_distances(review)
+    learnt = learnt_of(review.index.projection, review.examples())
     if learnt is None:
         st.caption("There are no labelled clips to compare with.")
         return
-    rows = drift_of(review, learnt)
+    rows = drift_in(review.index, learnt)
     st.dataframe(
         pd.DataFrame(
             {

@@ -11,7 +11,7 @@ import pandas as pd
 from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.embedders import Calibrated, Embedder, EmbedderInfo
-from soundx.embedders.base import Layered, Network
+from soundx.embedders.base import Network, with_layers
 from soundx.embeddings.map import MapOptions, clips_on_map, map_clips
 from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
@@ -47,7 +47,7 @@ def calibrate_embedder(
     embedding: EmbeddingOptions,
 ) -> Iterator[Network]:
     """Make the network that an embedder needs for clips like these, where it has none yet."""
-    embedder = _layered(embedder, embedding)
+    embedder = with_layers(embedder, embedding.layers)
     if not isinstance(embedder, Calibrated) or embedder.is_calibrated:
         return
     # never on test clips, and the same ones whatever the order of the manifest
@@ -68,12 +68,8 @@ def embed_clips(
 ) -> Iterator[tuple[Shard, dict[str, Any]]]:
     """Embed the clips that were not embedded before, shard by shard; tell what was done."""
     del embedder_networks  # the embedder reads them; here they only have to be there first
-    embedder = _layered(embedder, embedding)
+    embedder = with_layers(embedder, embedding.layers)
     yield from embed_missing(embedding_cache, clip_manifest, waveforms, embedder, embedding, dask)
-
-
-def _layered(embedder: Embedder, embedding: EmbeddingOptions) -> Embedder:
-    return embedder.with_layers(embedding.layers) if isinstance(embedder, Layered) else embedder
 
 
 def embed_noise(
@@ -85,7 +81,7 @@ def embed_noise(
     """Embed the noise that is learnt as background, unless this embedder has done so before."""
     if noise_cache is not None and noise_cache.fingerprint == embedding_report["fingerprint"]:
         return noise_cache
-    embedder = _layered(embedder, embedding)
+    embedder = with_layers(embedder, embedding.layers)
     frames = np.stack(embedder.embed(noise_clips()))
     # as exact as stored clips are
     return NoiseFrames(embedder.fingerprint, frames.astype(np.float16).astype(np.float32))

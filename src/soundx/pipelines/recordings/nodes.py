@@ -10,7 +10,7 @@ import pandas as pd
 
 from soundx.classifier.options import ExportOptions, window_frames
 from soundx.embedders import Embedder, EmbedderInfo
-from soundx.embedders.base import Layered
+from soundx.embedders.base import with_layers
 from soundx.embeddings.missing import EmbeddingOptions, compact, embed_missing
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingStore, Shard
@@ -36,8 +36,7 @@ def embed_recordings(
 ) -> Iterator[tuple[Shard, dict[str, Any]]]:
     """Embed what was not embedded before, ten minutes by ten minutes; tell what was done."""
     del embedder_networks  # the embedder reads them; here they only have to be there first
-    if isinstance(embedder, Layered):
-        embedder = embedder.with_layers(embedding.layers)
+    embedder = with_layers(embedder, embedding.layers)
     table = parts.parts_of(recording_manifest, embedder.info)
     waveforms = parts.RecordingParts(table, recordings, embedder)
     yield from embed_missing(recording_cache, table, waveforms, embedder, embedding, dask)
