@@ -172,6 +172,40 @@ def test_many_small_shards_are_merged_and_nothing_changes(folder, rng):
     np.testing.assert_array_equal(kept.frames(["c39"]), some["c39"])
 
 
+def test_merged_shards_list_no_more_clips_than_is_read_quickly(folder, rng, monkeypatch):
+    monkeypatch.setattr(store, "COMPACT_CLIPS", 8)
+    kept = EmbeddingStore(folder).of(INFO)
+    all_clips = clips(rng, **{f"c{i}": 1 for i in range(20)})
+    for name, frames in all_clips.items():
+        kept.add_shard({name: frames})
+    assert kept.compact() == 20
+    assert len(shards(folder)) == 3
+    assert_holds(folder, all_clips)
+
+
+def test_in_the_order_in_which_they_lie_a_few_clips_at_a_time_are_as_quick_as_all(
+    folder, rng, monkeypatch
+):
+    kept = EmbeddingStore(folder).of(INFO)
+    all_clips = clips(rng, **{f"c{i}": 1 for i in range(40)})
+    names = list(all_clips)
+    for start in range(4):  # neighbours in no shard
+        kept.add_shard({name: all_clips[name] for name in names[start::4]})
+    order = kept.stored_order(names)
+    assert sorted(order) == list(range(40))
+    read = []
+    read_row_group = kept._read_row_group
+    monkeypatch.setattr(
+        kept, "_read_row_group", lambda *where: read.append(where) or read_row_group(*where)
+    )
+    for start in range(0, 40, 5):
+        some = [names[i] for i in order[start : start + 5]]
+        np.testing.assert_array_equal(
+            kept.frames(some), np.concatenate([all_clips[name] for name in some])
+        )
+    assert len(read) == 8  # each half of four shards
+
+
 def test_a_kill_while_merging_loses_and_doubles_nothing(folder, rng, monkeypatch):
     kept = EmbeddingStore(folder).of(INFO)
     some = clips(rng, **{f"c{n}": 2 for n in range(20)})

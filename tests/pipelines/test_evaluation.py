@@ -14,7 +14,7 @@ from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.provenance import short_hashes
-from soundx.pipelines.evaluation import create_pipeline
+from soundx.pipelines.evaluation import create_pipeline, nodes
 from soundx.storage.folder import Folder
 from tests.pipelines.runs import heads_that_repeat, run, steps
 
@@ -87,6 +87,20 @@ def test_test_and_field_clips_are_predicted_and_no_others(made):
     assert predictions.loc["c", "certainty"] == pytest.approx(1 - sure)
     assert predictions.loc["b", "top2"] == "dog"
     assert predictions["top3"].isna().all()
+
+
+def test_a_clip_at_a_time_and_as_they_lie_gives_the_same_table(inputs, made, monkeypatch):
+    expected = made["test_predictions"]
+    embedded = inputs["embeddings"].of(INFO)
+    other = EmbeddingStore(Folder(f"memory://{id(inputs)}"))
+    for clip_id in ["a", *expected["clip_id"]]:
+        other.of(INFO).add_shard({clip_id: embedded.frames([clip_id])})
+    other.of(INFO).reject({"h": "its decoder died"})
+    order = other.of(INFO).stored_order(expected["clip_id"].tolist())
+    assert order.tolist() != sorted(order)
+    monkeypatch.setattr(nodes, "_CLIPS_AT_A_TIME", 1)
+    inputs["embeddings"] = other
+    pd.testing.assert_frame_equal(run(create_pipeline(), inputs)["test_predictions"], expected)
 
 
 def test_scores_are_of_the_test_clips_and_the_field_stands_apart(made):

@@ -38,6 +38,9 @@ COMPACT_SHARDS = 16
 """So many small shards are merged."""
 COMPACT_NUMBERS = 64 * 2**20
 """Numbers of a merged shard at most, unless one clip has more; half of it is small."""
+COMPACT_CLIPS = 2**14
+"""Clips of a merged shard at most: all of them are listed in its footer, which is read whenever
+the shard is opened."""
 
 _HALF = np.dtype("<f2")
 _OLD_S = 24 * 3600.0  # what a killed run left behind; a younger file may still be written
@@ -218,6 +221,10 @@ class ShardWriter:
         self._held, self._n_held = [], 0
 
 
+def _n_frames(clips: ClipFrames) -> int:
+    return sum(n_frames for _, n_frames in clips)
+
+
 def _halves(values: Float32) -> npt.NDArray[np.float16]:
     """Return numbers in 16 bits; those too large for them as the largest there is."""
     largest = float(np.finfo(_HALF).max)
@@ -271,7 +278,7 @@ class EmbeddingSet:
             if metadata.get(_CHECKSUM_KEY, digest(text).encode()) != digest(text).encode():
                 raise BrokenFileError(shard, "the checksum of its clips is of something else")
             clips = [(clip_id, n_frames) for clip_id, n_frames in json.loads(text)]
-            if sum(n_frames for _, n_frames in clips) != parquet.metadata.num_rows:
+            if _n_frames(clips) != parquet.metadata.num_rows:
                 raise BrokenFileError(shard, "it has not the rows of its clips")
             return clips
 
@@ -339,6 +346,18 @@ class EmbeddingSet:
         """
         return self._find(list(clip_ids), self._index)[:, 2]
 
+    def stored_order(self, clip_ids: Sequence[str]) -> Int64:
+        """Return positions in ``clip_ids``, in the order in which the clips lie here.
+
+        Who asks for many clips some at a time asks in this order: in any other, each time may
+        take pieces of every shard.
+
+        Raises:
+            SoundxError: A clip has no embeddings here.
+        """
+        places = self._find(list(clip_ids), self._index)
+        return np.lexsort((places[:, 1], places[:, 0]))
+
     def frames(self, clip_ids: Sequence[str]) -> Float32:
         """Return the frames of clips, one clip after the other, in the order asked for.
 
@@ -354,8 +373,8 @@ class EmbeddingSet:
         ends = np.cumsum(counts)
         filled = ends - counts
         for owners, frames in self.iter_frames(unique):
-            for owner in np.unique(owners):
-                mine = frames[owners == owner]
+            starts = np.flatnonzero(np.diff(owners, prepend=-1))
+            for owner, mine in zip(owners[starts], np.split(frames, starts[1:]), strict=True):
                 out[filled[owner] : filled[owner] + len(mine)] = mine
                 filled[owner] += len(mine)
         if len(unique) == len(clip_ids):
@@ -543,22 +562,26 @@ class EmbeddingSet:
         small = [
             (name, clips)
             for name, clips in ((name, self._clips_of(name)) for name in self._shards())
-            if sum(n for _, n in clips) * self.info.dim < COMPACT_NUMBERS // 2
+            if self._fullness(len(clips), _n_frames(clips)) < 1 / 2
         ]
         if len(small) < COMPACT_SHARDS:
             return 0
         batch: list[str] = []
-        n_frames = 0
+        n_clips = n_frames = 0
         for name, clips in small:
-            count = sum(n for _, n in clips)
-            if batch and (n_frames + count) * self.info.dim > COMPACT_NUMBERS:
+            n_clips += len(clips)
+            n_frames += _n_frames(clips)
+            if batch and self._fullness(n_clips, n_frames) > 1:
                 self._merge(batch, None)
-                batch, n_frames = [], 0
+                batch, n_clips, n_frames = [], len(clips), _n_frames(clips)
             batch.append(name)
-            n_frames += count
         self._merge(batch, None)
         self._known = None
         return len(small)
+
+    def _fullness(self, n_clips: int, n_frames: int) -> float:
+        """Return how full a merged shard of so much would be, of 1."""
+        return max(n_frames * self.info.dim / COMPACT_NUMBERS, n_clips / COMPACT_CLIPS)
 
     def keep_only(self, clip_ids: Collection[str]) -> int:
         """Remove the embeddings of all other clips; return how many clips that were."""

@@ -90,8 +90,9 @@ def predict_test_clips(
     if not refit and not (clips["split"] == "test").any():
         raise SoundxError("There is no test clip.", remedy=Remedy.PREPROCESS_AND_TRAIN)
     tables = []
+    order = embedded.stored_order(clips["clip_id"].tolist())
     for start in range(0, len(clips), _CLIPS_AT_A_TIME):
-        some = clips.iloc[start : start + _CLIPS_AT_A_TIME].reset_index(drop=True)
+        some = clips.iloc[order[start : start + _CLIPS_AT_A_TIME]]
         ids = some["clip_id"].tolist()
         frames, counts = embedded.frames(ids), embedded.n_frames(ids)
         table = _predictions(some, heads.predict(frames, counts), heads)
@@ -104,6 +105,8 @@ def predict_test_clips(
             ) / np.bincount(owners, minlength=len(some))
             table[f"accuracy_{name}"] = np.where(truth < 0, np.nan, right)
         tables.append(table)
+    if tables:
+        tables = [pd.concat(tables).sort_index()]
     if refit:
         left_out = _left_out(out_of_fold_predictions, heads)
         tables.append(left_out.assign(baseline_label=_baseline_by_fold(left_out, embedded)))
