@@ -146,6 +146,28 @@ def test_who_does_not_listen_to_the_end_gets_another_worker(long_clip, write_cli
     assert len(decode_clip(write_clip("b.wav"))) == 8000
 
 
+def test_without_memory_to_share_samples_come_through_the_pipe_and_are_the_same(
+    long_clip, write_clip, monkeypatch
+):
+    clips = [write_clip("a.wav", seconds=3.0), long_clip, write_clip("b.wav", seconds=0.1)]
+    shared = [decode_clip(clip) for clip in clips]
+    monkeypatch.delattr(os, "memfd_create")
+    only_worker()
+    with decoding._lend_worker() as worker:
+        assert len(worker._shared) == 0
+    for clip, expected in zip(clips, shared, strict=True):
+        np.testing.assert_array_equal(decode_clip(clip), expected)
+    decoding._stop_idle()
+
+
+def test_samples_stay_when_the_memory_they_came_through_is_used_again(write_clip):
+    first, second = write_clip("a.wav", seconds=2.0), write_clip("b.wav", seconds=2.0)
+    kept = decode_clip(first)
+    before = kept.copy()
+    assert not np.array_equal(decode_clip(second), before)
+    np.testing.assert_array_equal(kept, before)
+
+
 def test_threads_have_a_worker_each_and_few_are_kept(write_clip):
     clips = [write_clip(f"{n}.wav", seconds=1 + n / 10) for n in range(12)]
     lengths = {}

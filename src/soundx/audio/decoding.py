@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.audio.reading import DEMUXERS, ClipInfo, standardise
-from soundx.audio.worker import HEADER, cpu_limit_s
+from soundx.audio.worker import HEADER, SHARED_BYTES, cpu_limit_s, map_shared
 from soundx.errors import AudioError, ClipChangedError, DecoderLostError, SoundxError
 from soundx.parallel import n_workers
 
@@ -72,6 +72,7 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _LIBC = ctypes.CDLL(None)
 _Bytes = npt.NDArray[np.uint8]
 _PIPE_BYTES = 2**20
+_SAMPLES = (b"S", b"M")
 _KINDS = {kind.__name__: kind for kind in (AudioError, ClipChangedError, DecoderLostError)}
 
 
@@ -165,7 +166,7 @@ def decode_stretch(path: Path, begin_s: float, end_s: float) -> Float32:
     """
     with _lend_worker() as worker:
         asked = worker.ask(path, do="stretch", stretch_s=(begin_s, end_s))
-        pieces = [content.view(np.float32) for letter, content in asked if letter == b"S"]
+        pieces = [content.view(np.float32) for letter, content in asked if letter in _SAMPLES]
     return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
 
 
@@ -178,7 +179,7 @@ def _joined(path: Path, **asked: Any) -> Float32:
 def _pieces(path: Path, **asked: Any) -> Iterator[Float32]:
     with _lend_worker() as worker:
         for letter, content in worker.ask(path, do="decode", **asked):
-            if letter == b"S":
+            if letter in _SAMPLES:
                 yield content.view(np.float32)
 
 
@@ -194,15 +195,19 @@ class _Worker:
         known = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
         known["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        with tempfile.TemporaryFile(prefix="soundx-") as complaints:
+        with (
+            tempfile.TemporaryFile(prefix="soundx-") as complaints,
+            _shared_memory() as (descriptors, self._shared),
+        ):
             # a session of its own: Ctrl-C is for this process, which then stops asking
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "soundx.audio.worker"],
+                [sys.executable, "-P", "-m", "soundx.audio.worker", *map(str, descriptors)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
                 bufsize=0,
                 env=known | _SETTINGS,
+                pass_fds=descriptors,
                 start_new_session=True,
             )
             assert self._process.stdout is not None
@@ -213,7 +218,7 @@ class _Worker:
                 fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._patience_s = _START_S
             try:
-                self._receive()
+                self._receive(self._shared)
             except (EOFError, TimeoutError):
                 self.stop()
                 complaints.seek(0)
@@ -233,7 +238,7 @@ class _Worker:
         max_samples: int | None = None,
         stretch_s: tuple[float, float] | None = None,
     ) -> Iterator[tuple[bytes, _Bytes]]:
-        """Yield what it answers: samples (``S``) as they come, then what was found (``.``).
+        """Yield what it answers: samples (``S``, ``M``) as they come, then what was found (``.``).
 
         Raises:
             AudioError: The file cannot be used.
@@ -254,12 +259,14 @@ class _Worker:
         self.is_idle = False
         try:
             self._send(asked)
+            unread = self._shared
             while True:
-                letter, content = self._receive()
+                letter, content = self._receive(unread)
                 if letter == b"E":
                     self.is_idle = True
                     told = json.loads(content.tobytes())
                     raise _KINDS[told["kind"]](told["reason"])
+                unread = unread[len(content) if letter == b"M" else 0 :]
                 self.is_idle = letter == b"."
                 yield letter, content
                 if self.is_idle:
@@ -290,9 +297,10 @@ class _Worker:
             self._processor = processor
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
 
-    def _receive(self) -> tuple[bytes, _Bytes]:
+    def _receive(self, unread: _Bytes) -> tuple[bytes, _Bytes]:
         letter, length = HEADER.unpack(self._read(HEADER.size).tobytes())
-        return letter, self._read(length)
+        # what is shared is the next file's as soon as this one is done with
+        return letter, unread[:length].copy() if letter == b"M" else self._read(length)
 
     def _read(self, n_bytes: int) -> _Bytes:
         content = np.empty(n_bytes, np.uint8)
@@ -315,6 +323,21 @@ class _Worker:
         if code < 0:
             return f"its decoder crashed ({signal.Signals(-code).name})"
         return f"its decoder ended (exit code {code})"
+
+
+@contextlib.contextmanager
+def _shared_memory() -> Iterator[tuple[list[int], _Bytes]]:
+    """Yield descriptors of memory to be shared, and that memory; none where there is no such."""
+    if not hasattr(os, "memfd_create"):
+        yield [], np.empty(0, np.uint8)
+        return
+    # through a pipe, samples are copied by the kernel, page by page: 1 % of embedding's time
+    descriptor = os.memfd_create("soundx")
+    try:
+        os.truncate(descriptor, SHARED_BYTES)
+        yield [descriptor], map_shared(descriptor).view(np.uint8)
+    finally:
+        os.close(descriptor)
 
 
 def _this_processor() -> int | None:
@@ -351,7 +374,7 @@ def _lend_worker() -> Iterator[_Worker]:
         yield worker
     finally:
         # one that has not said all is of no use to others; nor are more than can work at once
-        if worker.is_idle and len(_idle) < n_workers():
+        if worker.is_idle and (not _idle or len(_idle) < n_workers()):
             _idle.append(worker)
         else:
             worker.stop()

@@ -2,9 +2,12 @@
 
 It is asked by lines of JSON on its standard input, and answers on its standard output with
 messages: a letter, the length of what follows, and that many bytes. Samples come as they are
-decoded (``S``, float32); then what was found, or nothing (``.``, JSON), or why the file cannot
+decoded (``S``, float32), the first of them, as far as there is room, in memory that both share
+(``M``, no bytes follow); then what was found, or nothing (``.``, JSON), or why the file cannot
 be used (``E``, JSON). The kernel holds it to limits on memory and on processor time; who asks
 keeps an eye on the clock.
+
+    python -m soundx.audio.worker [DESCRIPTOR]    of the memory that is shared
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import mmap
 import os
 import resource
 import struct
@@ -20,6 +24,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from soundx.audio import Float32
 from soundx.audio.reading import inspect_file, read_stretch, read_waveform
@@ -35,6 +41,10 @@ CPU_S, BYTES_PER_CPU_S = 5, 100_000
 """Processor time that a file may take: so much, and a second more for so many bytes."""
 
 _MESSAGE_SAMPLES = 1 << 18
+
+SHARED_BYTES = 4 * _MESSAGE_SAMPLES
+"""Memory shared with who asks: 16 seconds of samples."""
+
 _COMPLAINTS_BYTES = 2**20
 
 
@@ -48,12 +58,13 @@ def main() -> None:
     _limit_memory()
     _soft_limit(resource.RLIMIT_CORE, 0)
     _soft_limit(resource.RLIMIT_FSIZE, _COMPLAINTS_BYTES)
+    shared = map_shared(int(sys.argv[1])) if len(sys.argv) > 1 else np.empty(0, np.float32)
     _tell(answers, b".", None)
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         try:
             _limit_cpu(cpu_limit_s(asked["path"]))
-            _answer(asked, answers)
+            _answer(asked, answers, shared)
         except BrokenPipeError:  # who asked is gone
             return
         except AudioError as error:
@@ -77,7 +88,12 @@ def cpu_limit_s(path: str) -> int:
     return CPU_S
 
 
-def _answer(asked: dict[str, Any], answers: int) -> None:
+def map_shared(descriptor: int) -> Float32:
+    """Return shared memory as samples [shape=(SHARED_BYTES / 4,), dtype=float32]."""
+    return np.frombuffer(mmap.mmap(descriptor, SHARED_BYTES), np.float32)
+
+
+def _answer(asked: dict[str, Any], answers: int, shared: Float32) -> None:
     path = Path(asked["path"])
     if asked["do"] == "inspect":
         _tell(answers, b".", asdict(inspect_file(path, ffmpeg=asked["ffmpeg"])))
@@ -90,11 +106,18 @@ def _answer(asked: dict[str, Any], answers: int) -> None:
         pieces = read_waveform(
             path, ffmpeg=asked["ffmpeg"], sha256=asked["sha256"], max_s=asked["max_s"]
         )
+    told = b""  # together with what comes next: each message wakes who waits for it
     for piece in _up_to(pieces, asked["max_samples"]):
         for start in range(0, len(piece), _MESSAGE_SAMPLES):
-            content = piece[start : start + _MESSAGE_SAMPLES].data.cast("B")
-            _write(answers, HEADER.pack(b"S", len(content)), content)
-    _tell(answers, b".", None)
+            samples = piece[start : start + _MESSAGE_SAMPLES]
+            if len(samples) <= len(shared):
+                shared[: len(samples)] = samples
+                shared = shared[len(samples) :]
+                told += HEADER.pack(b"M", samples.nbytes)
+            else:
+                _write(answers, told + HEADER.pack(b"S", samples.nbytes), samples.data.cast("B"))
+                told = b""
+    _write(answers, told + HEADER.pack(b".", 0), memoryview(b""))
 
 
 def _up_to(pieces: Iterable[Float32], max_samples: int | None) -> Iterator[Float32]:
