@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from soundx.progress import PROGRESS_FILE, counted, tell_progress, track
+from soundx.progress import PROGRESS_FILE, counted, progress_bar, tell_progress, track
 
 
 def test_progress_is_told_to_another_process(tmp_path, monkeypatch):
@@ -19,6 +19,15 @@ def test_progress_is_told_to_another_process(tmp_path, monkeypatch):
         "nodes_done": 1,
         "nodes": 2,
     }
+
+
+def test_what_comes_faster_than_it_is_shown_is_counted_all_the_same():
+    with progress_bar() as bar:
+        some, others = bar.add_task("Some", total=1000), bar.add_task("Others", total=2)
+        for _ in range(1000):
+            bar.advance(some)
+        bar.advance(others, 2)
+    assert [task.completed for task in bar.tasks] == [1000, 2]
 
 
 @pytest.mark.parametrize(

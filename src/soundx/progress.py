@@ -27,6 +27,9 @@ PROGRESS_FILE = "SOUNDX_PROGRESS"
 """The variable with the path of the file that progress is told in, as JSON."""
 
 
+_SHOWN_EVERY_S = 0.1
+
+
 class _Told:
     """What a run has told of its progress so far."""
 
@@ -61,14 +64,34 @@ def tell_progress(*, at_once: bool = False, **facts: Any) -> None:
 @cache
 def _bar() -> type[Progress]:
     """Return the class of our progress bars; rich is imported here, as not all have it."""
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     class Bar(Progress):
         """A progress bar that also tells what it shows."""
 
+        def __init__(self, *columns: ProgressColumn) -> None:
+            super().__init__(*columns)
+            self._held: dict[TaskID, float] = {}
+            self._shown_s = -math.inf
+
         def advance(self, task_id: TaskID, advance: float = 1) -> None:
-            super().advance(task_id, advance)
-            self._tell(task_id)
+            # nobody sees more than ten changes a second, and each takes 1 % of embedding a clip
+            with self._lock:
+                self._held[task_id] = self._held.get(task_id, 0) + advance
+                if time.monotonic() - self._shown_s >= _SHOWN_EVERY_S:
+                    self._show()
+
+        def _show(self) -> None:
+            with self._lock:
+                self._shown_s = time.monotonic()
+                while self._held:
+                    task_id, advance = self._held.popitem()
+                    super().advance(task_id, advance)
+                    self._tell(task_id)
+
+        def stop(self) -> None:
+            self._show()
+            super().stop()
 
         def update(self, task_id: TaskID, **changes: Any) -> None:
             super().update(task_id, **changes)

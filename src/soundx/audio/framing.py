@@ -109,9 +109,9 @@ def patches(waveform: Float32) -> Float32:
         waveform: Samples at 16 kHz in [-1, 1], [shape=(n_samples,)]; may be empty.
 
     Returns:
-        Log-mel patches, one every 0.48 s, at least one
+        Log-mel patches, one every 0.48 s, at least one, as they overlap in memory: to be read
         [shape=(n_patches, 96, 64), dtype=float32].
     """
     spectrogram = log_mel(pad_to_patches(waveform))
-    starts = range(0, len(spectrogram) - PATCH_FRAMES + 1, PATCH_HOP_FRAMES)
-    return np.stack([spectrogram[start : start + PATCH_FRAMES] for start in starts])
+    windows = np.lib.stride_tricks.sliding_window_view(spectrogram, PATCH_FRAMES, axis=0)
+    return windows[::PATCH_HOP_FRAMES].transpose(0, 2, 1)

@@ -88,17 +88,16 @@ class LiteRTNetwork:
 
     @staticmethod
     def _run(interpreter: Any, patches: Float32) -> Float32:
-        given = interpreter.get_input_details()[0]["index"]
-        answer = interpreter.get_output_details()[0]
-        out = np.empty((len(patches), answer["shape"][1]), np.float32)
+        # views of the interpreter's own memory, copied once each way; it runs while there is none
+        given = interpreter.tensor(interpreter.get_input_details()[0]["index"])
+        answer = interpreter.tensor(interpreter.get_output_details()[0]["index"])
+        out = np.empty((len(patches), answer().shape[1]), np.float32)
         for start in range(0, len(patches), BATCH):
-            batch = patches[start : start + BATCH]
-            n = len(batch)
-            if n < BATCH:
-                batch = np.concatenate([batch, np.zeros((BATCH - n, *batch.shape[1:]), np.float32)])
-            interpreter.set_tensor(given, batch)
+            n = min(BATCH, len(patches) - start)
+            given()[:n] = patches[start : start + n]
+            given()[n:] = 0
             interpreter.invoke()
-            out[start : start + n] = interpreter.get_tensor(answer["index"])[:n]
+            out[start : start + n] = answer()[:n]
         return out
 
 
