@@ -61,9 +61,10 @@ def main(folder: Path) -> None:
         at = mmap.mmap(file.fileno(), AT.size)
 
     def begin(number: int) -> None:
+        # who watches may read in between, a number with the time of another: so no time is long ago
         AT.pack_into(at, 0, number, time.monotonic())
 
-    AT.pack_into(at, 0, NOBODY, 0.0)
+    begin(NOBODY)
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         job = json.loads(line)
@@ -76,7 +77,7 @@ def main(folder: Path) -> None:
                 path = folder / f"{number}.{made.suffix}"
                 path.write_bytes(made.content)
             kind, more = judge.judge(path, functools.partial(begin, number))
-            AT.pack_into(at, 0, NOBODY, 0.0)
+            begin(NOBODY)
             peak = peak_bytes(os.getpid())
             if not kind and peak > MAX_BYTES:
                 kind, more = "over 1 GB", f"{peak / 2**30:.1f} GiB"
