@@ -198,7 +198,8 @@ class _Process:
 
     def _kill(self, why: str = "") -> None:
         self._why_killed = self._why_killed or why
-        for each in reversed(family_of(self._process.pid)):
+        # the worker before its decoder: it must not go on to the next file
+        for each in family_of(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
 

@@ -61,8 +61,9 @@ def main(folder: Path) -> None:
         at = mmap.mmap(file.fileno(), AT.size)
 
     def begin(number: int) -> None:
-        # who watches may read in between, a number with the time of another: so no time is long ago
-        AT.pack_into(at, 0, number, time.monotonic())
+        # who watches may read in between: at worst a number with the time of another, which is not
+        # long ago; pack_into would write zeros first
+        at[:] = AT.pack(number, time.monotonic())
 
     begin(NOBODY)
     print("{}", file=answers, flush=True)
