@@ -13,6 +13,7 @@ end: only a worker (``soundx.audio.worker``) reads them, and all others ask it t
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import math
 import os
@@ -50,6 +51,8 @@ _FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a littl
 _SMALL_OFFSET = 0.01  # not worth a word
 _LEAD_S = 0.5
 _SILENCE_PEAK = 1e-5  # -100 dBFS
+_M_PERTURB = -6  # of glibc's malloc.h
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -418,11 +421,12 @@ def _open(path: Path, ffmpeg: str | None, begin_s: float = 0.0) -> Iterator[_Sou
             yield sound
         return
     try:
-        opened = soundfile.SoundFile(path)
+        with _filled_memory():
+            opened = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError) as error:
         # TypeError: a .raw file, which has no header to tell rate and channels
         raise AudioError(_why_not_sound(path, head, error)) from error
-    with opened:
+    with opened, _filled_memory() if opened.subtype == "OPUS" else contextlib.nullcontext():
         # what is stored in 16 bits comes in 16 bits: soundx scales faster than libsndfile does
         dtype = "int16" if opened.subtype == "PCM_16" else "float32"
 
@@ -436,6 +440,23 @@ def _open(path: Path, ffmpeg: str | None, begin_s: float = 0.0) -> Iterator[_Sou
                 raise AudioError(f"broken inside: {_sndfile_reason(error)}") from error
         form = f"{opened.format}/{opened.subtype}"
         yield _Sound(opened.samplerate, opened.channels, form, read, size_bytes)
+
+
+@contextlib.contextmanager
+def _filled_memory() -> Iterator[None]:
+    """Let memory that is asked for hold the same always, where the system's C library can.
+
+    libopus reads of a broken file what it has never written: otherwise that would be what other
+    files have left, and other samples each time.
+    """
+    if not hasattr(_LIBC, "mallopt"):
+        yield
+        return
+    _LIBC.mallopt(_M_PERTURB, 1)
+    try:
+        yield
+    finally:
+        _LIBC.mallopt(_M_PERTURB, 0)
 
 
 @contextlib.contextmanager
