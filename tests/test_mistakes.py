@@ -237,6 +237,7 @@ MISTAKES: list[Mistake] = [
     # places
     ("data in a file", "run --params=data_root=pyproject.toml", ("pyproject.toml is a file", "--params=data_root=DIR")),
     ("data below a file", "run --params=data_root=pyproject.toml/x", ("pyproject.toml is a file", "--params=data_root=DIR")),
+    ("data where nothing can be", f"{INGEST} --params=data_root=/proc/soundx", ("/proc/soundx cannot be made", "--params=data_root=DIR")),
     ("data nowhere", "run --params=data_root=", ("data_root is empty", "--params=data_root=")),
     ("data in an unknown variable", "run '--params=data_root=${{NOWHERE}}/x'", ("NOWHERE", "--params=data_root=DIR")),
     ("a folder that is not there", f"{INGEST} --params=source=/no/such/folder", ("/no/such/folder is not a folder", "--params=source=DIR")),

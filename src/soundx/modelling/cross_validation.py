@@ -277,7 +277,7 @@ class Kernel:
 
         penalty = choice.penalty if choice else _PENALTY
         inside = self._products[np.ix_(learnt, learnt)]
-        length = float(np.trace(inside) / len(inside))
+        length = float(np.trace(inside) / len(inside)) or 1.0  # of silence alone, all is zero
         intercept = 100.0 * length
         inside = inside + intercept
         inside[np.diag_indices_from(inside)] += penalty * length

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from soundx.errors import SoundxError
+from soundx.errors import Setting, SoundxError
 from soundx.storage.folder import Folder
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def take_lock(folder: Folder, what: str) -> Callable[[], None]:
         What gives the lock back; it may be called more than once.
 
     Raises:
-        SoundxError: Somebody else has it; says who.
+        SoundxError: Somebody else has it; says who. Or the folder cannot be made.
     """
     facts = {
         "pid": os.getpid(),
@@ -75,6 +75,10 @@ def _take_file(folder: Folder, facts: Mapping[str, Any]) -> Callable[[], None]:
     except OSError as error:
         if error.errno in _CANNOT:  # what has to write there will say so
             return lambda: None
+        if error.errno == errno.ENOENT:  # a disk like /proc, where nobody makes anything
+            raise SoundxError(
+                f"{path.parent} cannot be made there.", remedy=Setting("data_root", "DIR")
+            ) from error
         raise
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
