@@ -92,6 +92,15 @@ def test_the_figures_are_those_of_the_table(made):
     assert per_class["n_groups"].tolist() == [12] * 5
 
 
+def test_clips_that_all_sound_alike_are_no_reason_to_stop(inputs, tmp_path):
+    store = EmbeddingStore(Folder(str(tmp_path)))
+    manifest = inputs["clip_manifest"].query("label.isin(['A_1', 'B_1'])")
+    store.of(INFO).add_shard(dict.fromkeys(manifest["clip_id"], np.ones((2, 8), np.float32)))
+    store.set_current(INFO)
+    said = run(create_pipeline(), {**inputs, "clip_manifest": manifest, "embeddings": store})
+    assert said["cross_validation"]["accuracy_mean"] <= 0.75
+
+
 def test_a_wrong_label_and_a_copy_are_found(made):
     suspects, copies = made["suspect_labels"], made["near_duplicates"]
     wrong = "A_2-1-1".ljust(64, "0")

@@ -31,6 +31,7 @@ DUAL_ROWS = 9000
 
 _FLOOR = 0.5  # of a part's mean variance: what hardly moved must not be blown up later
 _INTERCEPT = 100.0  # squared length of a constant feature: its weight is next to free
+_SHORTEST = 1e-9
 _WIDEST = 20.0
 _ROWS_AT_A_TIME = 2048
 
@@ -320,8 +321,8 @@ def left_out_scores(
     length = float(np.trace(kernel) / len(kernel))
     members = _members(groups)
     for penalty in penalties:
-        system = kernel + _INTERCEPT * max(length, 1e-9)
-        system[np.diag_indices_from(system)] += penalty * max(length, 1e-9)
+        system = kernel + _INTERCEPT * max(length, _SHORTEST)
+        system[np.diag_indices_from(system)] += penalty * max(length, _SHORTEST)
         inverse = _inverse(system)
         duals = inverse @ signed
         scores = np.empty_like(duals)
@@ -474,7 +475,8 @@ class NormalEquations:
 
         system = self._products
         inside = np.arange(len(system) - 1)
-        system[inside, inside] += np.float32(penalty * length)
+        # clips that all sound alike are vectors of no length: any penalty holds them at nothing
+        system[inside, inside] += np.float32(penalty * (length if length > _SHORTEST else 1.0))
         system[-1, -1] += np.float32(1e-6)
         answers = np.asarray(self._answers, np.float32, order="F")
         _, found, failed = lapack.sposv(system, answers, lower=0, overwrite_a=1, overwrite_b=1)
@@ -488,10 +490,10 @@ def _dual(
 ) -> tuple[Float32, Float32]:
     from scipy.linalg import solve
 
-    system = np.asarray(rows @ rows.T, np.float64) + _INTERCEPT * max(length, 1e-9)
-    system[np.diag_indices_from(system)] += penalty * max(length, 1e-9) / weights
+    system = np.asarray(rows @ rows.T, np.float64) + _INTERCEPT * max(length, _SHORTEST)
+    system[np.diag_indices_from(system)] += penalty * max(length, _SHORTEST) / weights
     duals = solve(system, signed, assume_a="pos", overwrite_a=True, check_finite=False)
-    bias = _INTERCEPT * max(length, 1e-9) * duals.sum(axis=0)
+    bias = _INTERCEPT * max(length, _SHORTEST) * duals.sum(axis=0)
     return np.asarray(rows.T @ duals.astype(np.float32)), np.asarray(bias, np.float32)
 
 
