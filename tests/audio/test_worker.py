@@ -82,6 +82,7 @@ def test_memory_is_limited(write_clip):
     assert "more than 8 MiB of memory" in json.loads(told)["reason"]
 
 
+@pytest.mark.slow
 def test_processor_time_is_limited(tmp_path):
     clip = tmp_path / "a.flac"
     hour = np.zeros(48_000 * 3600, np.int16)

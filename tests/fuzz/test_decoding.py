@@ -76,6 +76,7 @@ def test_mutants_are_borne(seed, count):
     assert not [each for each in once if found(range(each.number, each.number + 1))], once
 
 
+@pytest.mark.slow
 def test_the_harness_finds_every_fault_that_it_is_there_for(tmp_path):
     faults = {
         "good": "",
