@@ -27,8 +27,12 @@ DEMO: dict[str, Any] = {"embedder": "logmel"}
 """Parameters of the run that tests share: the project's own, and no weights to fetch."""
 
 
+_WITH_DEMO = {"viewer", "listening", "search", "audio", "embedders", "storage"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    halves = "of the tests: viewer, listening, search and the one run of the demo, or all others"
+    rooms = ", ".join(sorted(_WITH_DEMO))
+    halves = f"of the tests: {rooms} and the one run of the demo, or all others"
     parser.addoption("--half", choices=("demo", "others"), help=halves)
 
 
@@ -38,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             by_demo = "demo" in getattr(item, "fixturenames", ())
             # and some rooms more, so that the halves are alike in length
-            by_demo = by_demo or not {"viewer", "listening", "search"}.isdisjoint(item.path.parts)
+            by_demo = by_demo or not _WITH_DEMO.isdisjoint(item.path.parts)
             by_demo = by_demo or item.path.name == "test_runs.py"
             (chosen if by_demo == (half == "demo") else left).append(item)
         config.hook.pytest_deselected(items=left)

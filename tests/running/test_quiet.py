@@ -125,6 +125,7 @@ OURS = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_a_run_prints_no_line_that_is_not_ours(demo, tmp_path):
     shutil.copytree(demo, tmp_path / "data")
     params = f"data_root={tmp_path / 'data'},embedder=logmel,training.max_epochs=2"

@@ -160,6 +160,7 @@ def test_what_another_head_has_no_use_for_is_not_sent(project, open_page):
     runs.stop()
 
 
+@pytest.mark.slow
 def test_two_browsers_start_one_run_and_either_stops_it(project, open_page):
     first, second = (sign_in(open_page(project, "waiting")) for _ in range(2))
     for app in (first, second):
