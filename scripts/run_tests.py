@@ -3,8 +3,8 @@
     python scripts/run_tests.py                    in two processes side by side
     python scripts/run_tests.py tests/modelling    what pytest is told, in one
 
-The two halves are the tests of viewer, listening and search and of the one run of the demo, told as
-they come, and all others, told when both are over.
+The two halves are the tests of some rooms and of the one run of the demo (tests/conftest.py), told
+as they come, and all others, told when both are over.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ DEMO: dict[str, Any] = {"embedder": "logmel"}
 """Parameters of the run that tests share: the project's own, and no weights to fetch."""
 
 
-_WITH_DEMO = {"viewer", "listening", "search", "audio", "embedders", "storage"}
+_WITH_DEMO = {"viewer", "listening", "search", "review", "audio", "embedders"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -136,7 +136,15 @@ def test_a_bucket_that_suddenly_lists_less_stops_the_sync(fill, s3, tmp_path):
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.parametrize("fault", ["slow down", "reset", "truncate", "corrupt"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "slow down",
+        "truncate",
+        pytest.param("reset", marks=pytest.mark.slow),
+        pytest.param("corrupt", marks=pytest.mark.slow),
+    ],
+)
 def test_one_request_in_five_failing_ends_right(fill, proxy, tmp_path, fault):
     bucket = fill(CLIPS)
     count = itertools.count(1)
