@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -34,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
-from soundx.audio.reading import DEMUXERS, ClipInfo, standardise
+from soundx.audio.reading import DEMUXERS, LIBC, ClipInfo, standardise
 from soundx.audio.worker import HEADER, SHARED_BYTES, cpu_limit_s, map_shared
 from soundx.errors import AudioError, ClipChangedError, DecoderLostError, SoundxError
 from soundx.parallel import n_workers
@@ -69,10 +68,8 @@ _SETTINGS = {
 # nothing else of the environment, with its keys and passwords, is for who reads strangers' files
 _VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-_LIBC = ctypes.CDLL(None)
 _Bytes = npt.NDArray[np.uint8]
 _PIPE_BYTES = 2**20
-_SAMPLES = (b"S", b"M")
 _KINDS = {kind.__name__: kind for kind in (AudioError, ClipChangedError, DecoderLostError)}
 
 
@@ -166,7 +163,7 @@ def decode_stretch(path: Path, begin_s: float, end_s: float) -> Float32:
     """
     with _lend_worker() as worker:
         asked = worker.ask(path, do="stretch", stretch_s=(begin_s, end_s))
-        pieces = [content.view(np.float32) for letter, content in asked if letter in _SAMPLES]
+        pieces = [content.view(np.float32) for letter, content in asked if letter == b"S"]
     return np.concatenate(pieces) if len(pieces) != 1 else pieces[0]
 
 
@@ -179,7 +176,7 @@ def _joined(path: Path, **asked: Any) -> Float32:
 def _pieces(path: Path, **asked: Any) -> Iterator[Float32]:
     with _lend_worker() as worker:
         for letter, content in worker.ask(path, do="decode", **asked):
-            if letter in _SAMPLES:
+            if letter == b"S":
                 yield content.view(np.float32)
 
 
@@ -238,7 +235,7 @@ class _Worker:
         max_samples: int | None = None,
         stretch_s: tuple[float, float] | None = None,
     ) -> Iterator[tuple[bytes, _Bytes]]:
-        """Yield what it answers: samples (``S``, ``M``) as they come, then what was found (``.``).
+        """Yield what it answers: samples (``S``) as they come, then what was found (``.``).
 
         Raises:
             AudioError: The file cannot be used.
@@ -266,7 +263,8 @@ class _Worker:
                     self.is_idle = True
                     told = json.loads(content.tobytes())
                     raise _KINDS[told["kind"]](told["reason"])
-                unread = unread[len(content) if letter == b"M" else 0 :]
+                if letter == b"M":
+                    letter, unread = b"S", unread[len(content) :]
                 self.is_idle = letter == b"."
                 yield letter, content
                 if self.is_idle:
@@ -342,7 +340,7 @@ def _shared_memory() -> Iterator[tuple[list[int], _Bytes]]:
 
 def _this_processor() -> int | None:
     """Return the processor that this thread runs on, None where the system does not tell."""
-    return _LIBC.sched_getcpu() if hasattr(_LIBC, "sched_getcpu") else None
+    return LIBC.sched_getcpu() if hasattr(LIBC, "sched_getcpu") else None
 
 
 _idle: list[_Worker] = []
@@ -374,7 +372,7 @@ def _lend_worker() -> Iterator[_Worker]:
         yield worker
     finally:
         # one that has not said all is of no use to others; nor are more than can work at once
-        if worker.is_idle and (not _idle or len(_idle) < n_workers()):
+        if worker.is_idle and len(_idle) < n_workers():
             _idle.append(worker)
         else:
             worker.stop()

@@ -38,6 +38,9 @@ DEMUXERS = {".m4a": "mov", ".3gp": "mov", ".aac": "aac", ".caf": "caf", ".webm":
 """Containers libsndfile cannot open, and what ffmpeg is to take them for, whatever they hold:
 left to guess, it would follow a playlist to other files."""
 
+LIBC = ctypes.CDLL(None)
+"""The system's C library: what Python has no name for."""
+
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 """Sample rates that sound is recorded at: bats take 500 kHz."""
 
@@ -52,7 +55,6 @@ _SMALL_OFFSET = 0.01  # not worth a word
 _LEAD_S = 0.5
 _SILENCE_PEAK = 1e-5  # -100 dBFS
 _M_PERTURB = -6  # of glibc's malloc.h
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -449,14 +451,14 @@ def _filled_memory() -> Iterator[None]:
     libopus reads of a broken file what it has never written: otherwise that would be what other
     files have left, and other samples each time.
     """
-    if not hasattr(_LIBC, "mallopt"):
+    if not hasattr(LIBC, "mallopt"):
         yield
         return
-    _LIBC.mallopt(_M_PERTURB, 1)
+    LIBC.mallopt(_M_PERTURB, 1)
     try:
         yield
     finally:
-        _LIBC.mallopt(_M_PERTURB, 0)
+        LIBC.mallopt(_M_PERTURB, 0)
 
 
 @contextlib.contextmanager

@@ -221,6 +221,15 @@ class ShardWriter:
         self._held, self._n_held = [], 0
 
 
+def starts_of_runs(owners: Int64) -> Int64:
+    """Return where the frames of each clip begin [shape=(n_runs,)], of what owns each frame."""
+    return np.flatnonzero(np.diff(owners, prepend=-1))
+
+
+def _stored_order(places: Int64) -> Int64:
+    return np.lexsort((places[:, 1], places[:, 0]))
+
+
 def _n_frames(clips: ClipFrames) -> int:
     return sum(n_frames for _, n_frames in clips)
 
@@ -356,7 +365,7 @@ class EmbeddingSet:
             SoundxError: A clip has no embeddings here.
         """
         places = self._find(list(clip_ids), self._index)
-        return np.lexsort((places[:, 1], places[:, 0]))
+        return _stored_order(places)
 
     def frames(self, clip_ids: Sequence[str]) -> Float32:
         """Return the frames of clips, one clip after the other, in the order asked for.
@@ -373,7 +382,7 @@ class EmbeddingSet:
         ends = np.cumsum(counts)
         filled = ends - counts
         for owners, frames in self.iter_frames(unique):
-            starts = np.flatnonzero(np.diff(owners, prepend=-1))
+            starts = starts_of_runs(owners)
             for owner, mine in zip(owners[starts], np.split(frames, starts[1:]), strict=True):
                 out[filled[owner] : filled[owner] + len(mine)] = mine
                 filled[owner] += len(mine)
@@ -479,7 +488,7 @@ class EmbeddingSet:
         groups: list[tuple[str, int, int, Int64]] = []
         if not len(places):
             return groups
-        order = np.lexsort((places[:, 1], places[:, 0]))
+        order = _stored_order(places)
         numbers, firsts = np.unique(places[order, 0], return_index=True)
         for number, mine in zip(numbers, np.split(order, firsts[1:]), strict=True):
             shard = index.shards[number]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from soundx.audio import Float32
-from soundx.embeddings.store import EmbeddingSet
+from soundx.embeddings.store import EmbeddingSet, starts_of_runs
 from soundx.modelling.cross_validation import some_clips
 
 BASELINE_CLIPS = 5000
@@ -63,7 +63,7 @@ def mean_embeddings(embedded: EmbeddingSet, clip_ids: Sequence[str]) -> Float32:
     width = embedded.info.parts[0].width
     sums = np.zeros((len(clip_ids), width), np.float32)
     for owners, frames in embedded.iter_frames(list(clip_ids), max_frames=8192):
-        starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
+        starts = starts_of_runs(owners)
         np.add.at(sums, owners[starts], np.add.reduceat(frames[:, :width], starts, axis=0))
     counts = np.asarray(embedded.n_frames(clip_ids), np.float32)
     return np.asarray(sums / counts[:, None], np.float32)

@@ -27,6 +27,7 @@ from soundx.modelling.ridge import (
     fit_ridge,
     signs,
     softmax,
+    unit_of,
 )
 from soundx.modelling.splitting import class_weights
 from soundx.modelling.training import Trained, train_by_head, train_labels, with_noise
@@ -277,7 +278,7 @@ class Kernel:
 
         penalty = choice.penalty if choice else _PENALTY
         inside = self._products[np.ix_(learnt, learnt)]
-        length = float(np.trace(inside) / len(inside)) or 1.0  # of silence alone, all is zero
+        length = unit_of(float(np.trace(inside) / len(inside)))
         intercept = 100.0 * length
         inside = inside + intercept
         inside[np.diag_indices_from(inside)] += penalty * length

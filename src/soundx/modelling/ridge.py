@@ -31,7 +31,7 @@ DUAL_ROWS = 9000
 
 _FLOOR = 0.5  # of a part's mean variance: what hardly moved must not be blown up later
 _INTERCEPT = 100.0  # squared length of a constant feature: its weight is next to free
-_SHORTEST = 1e-9
+_SHORTEST = 1e-9  # mean squared length of a vector that says anything
 _WIDEST = 20.0
 _ROWS_AT_A_TIME = 2048
 
@@ -321,8 +321,8 @@ def left_out_scores(
     length = float(np.trace(kernel) / len(kernel))
     members = _members(groups)
     for penalty in penalties:
-        system = kernel + _INTERCEPT * max(length, _SHORTEST)
-        system[np.diag_indices_from(system)] += penalty * max(length, _SHORTEST)
+        system = kernel + _INTERCEPT * unit_of(length)
+        system[np.diag_indices_from(system)] += penalty * unit_of(length)
         inverse = _inverse(system)
         duals = inverse @ signed
         scores = np.empty_like(duals)
@@ -376,6 +376,14 @@ def fit_temperature(scores: Float64, targets: Indices) -> tuple[float, float]:
     rows = np.arange(len(targets))
     found = minimize_scalar(loss, bounds=(-1.0, np.log(_WIDEST)), method="bounded")
     return float(np.exp(found.x)), float(found.fun)
+
+
+def unit_of(length: float) -> float:
+    """Return what penalties are measured in, of the mean squared length of a vector.
+
+    Clips that all sound alike are vectors of no length, which any penalty holds at nothing.
+    """
+    return length if length > _SHORTEST else 1.0
 
 
 def log_softmax(logits: Float64) -> Float64:
@@ -475,8 +483,7 @@ class NormalEquations:
 
         system = self._products
         inside = np.arange(len(system) - 1)
-        # clips that all sound alike are vectors of no length: any penalty holds them at nothing
-        system[inside, inside] += np.float32(penalty * (length if length > _SHORTEST else 1.0))
+        system[inside, inside] += np.float32(penalty * unit_of(length))
         system[-1, -1] += np.float32(1e-6)
         answers = np.asarray(self._answers, np.float32, order="F")
         _, found, failed = lapack.sposv(system, answers, lower=0, overwrite_a=1, overwrite_b=1)
@@ -490,10 +497,10 @@ def _dual(
 ) -> tuple[Float32, Float32]:
     from scipy.linalg import solve
 
-    system = np.asarray(rows @ rows.T, np.float64) + _INTERCEPT * max(length, _SHORTEST)
-    system[np.diag_indices_from(system)] += penalty * max(length, _SHORTEST) / weights
+    system = np.asarray(rows @ rows.T, np.float64) + _INTERCEPT * unit_of(length)
+    system[np.diag_indices_from(system)] += penalty * unit_of(length) / weights
     duals = solve(system, signed, assume_a="pos", overwrite_a=True, check_finite=False)
-    bias = _INTERCEPT * max(length, _SHORTEST) * duals.sum(axis=0)
+    bias = _INTERCEPT * unit_of(length) * duals.sum(axis=0)
     return np.asarray(rows.T @ duals.astype(np.float32)), np.asarray(bias, np.float32)
 
 

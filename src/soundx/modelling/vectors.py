@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundx.audio import Float32
-from soundx.embeddings.store import EmbeddingSet
+from soundx.embeddings.store import EmbeddingSet, starts_of_runs
 from soundx.modelling.pooling import pool_frames, pooled_widths
 
 Indices = npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ def vector_blocks(
         all_owners = np.concatenate(held_owners)
         all_frames = held[0] if len(held) == 1 else np.concatenate(held)
         # clips follow each other; only the last may have frames yet to come
-        starts = np.flatnonzero(np.r_[True, all_owners[1:] != all_owners[:-1]])
+        starts = starts_of_runs(all_owners)
         counts = np.diff(np.r_[starts, len(all_owners)])
         clips = all_owners[starts]
         whole = counts == wanted[clips]

@@ -106,7 +106,7 @@ def predict_test_clips(
             table[f"accuracy_{name}"] = np.where(truth < 0, np.nan, right)
         tables.append(table)
     if tables:
-        tables = [pd.concat(tables).sort_index()]
+        tables = [pd.concat(tables).sort_index()]  # in the manifest's order again
     if refit:
         left_out = _left_out(out_of_fold_predictions, heads)
         tables.append(left_out.assign(baseline_label=_baseline_by_fold(left_out, embedded)))
