@@ -30,6 +30,15 @@ def test_what_comes_faster_than_it_is_shown_is_counted_all_the_same():
     assert [task.completed for task in bar.tasks] == [1000, 2]
 
 
+def test_what_is_set_is_not_counted_on_top_of_what_came_before():
+    with progress_bar() as bar:
+        task = bar.add_task("Epochs", total=50)
+        for _ in range(3):
+            bar.advance(task)
+        bar.update(task, total=3, completed=3)
+    assert bar.tasks[0].completed == 3
+
+
 @pytest.mark.parametrize(
     ("n", "nouns", "said"),
     [

@@ -94,6 +94,7 @@ def _bar() -> type[Progress]:
             super().stop()
 
         def update(self, task_id: TaskID, **changes: Any) -> None:
+            self._show()  # or what is held would be added to what is set
             super().update(task_id, **changes)
             self._tell(task_id)
 
