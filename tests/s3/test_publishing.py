@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
-import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -15,7 +11,8 @@ from soundx.errors import SoundxError
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import explained_errors
 from tests.classifier.test_releases import make_release
-from tests.conftest import KILLS, ROOT
+from tests.conftest import KILLS
+from tests.s3.killing import RandomKills
 
 PUBLISH = """
 import sys
@@ -78,31 +75,18 @@ def test_a_busy_server_is_asked_again(fill, proxy):
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_killed_at_any_moment_the_latest_always_loads(fill, kills):
-    rng = random.Random(7)
     bucket = fill({})
     releases = Releases(Folder(f"s3://{bucket}/models"))
     releases.publish(make_release("v00"))
-    n_killed, seen = 0, set()
+    publish, seen = RandomKills(PUBLISH, seed=7), {releases.latest}
     for number in itertools.count(1):
-        if n_killed >= kills and len(seen) > 1:
+        if publish.n_killed >= kills and len(seen) > 1:
             break
         version = f"v{number:02d}"
-        with subprocess.Popen(
-            [sys.executable, "-c", PUBLISH, bucket, version],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            try:
-                # later each time, so that on any machine one comes as far as the latest
-                process.wait(rng.uniform(0.1, 0.9) * (1 + number / 20))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                n_killed += 1
+        was_killed = publish.run(bucket, version)
         seen.add(releases.latest)
         assert releases.load().version == releases.latest
+        assert was_killed or releases.latest == version
     # a version that was left half done is finished by publishing it again
     releases.publish(make_release(version, content=version.encode() * 200_000))
     assert releases.load().version == version

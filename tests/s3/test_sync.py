@@ -5,9 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -23,6 +20,7 @@ from soundx.storage.s3 import split_url
 from tests.clips.test_mirror import tree
 from tests.conftest import KILLS
 from tests.s3.conftest import PAGE
+from tests.s3.killing import RandomKills
 
 CLIPS = {f"L{i % 4}/{i:03d}.wav": os.urandom(2000 + i) for i in range(60)}
 
@@ -204,18 +202,9 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal_to_the_bucket(fill, s3, 
         "from soundx.clips.bucket import S3Source; print('ready', flush=True); "
         f"mirror(S3Source('s3://{bucket}'), Path(sys.argv[1]))"
     )
-    n_killed = 0
-    while n_killed < kills:
-        with subprocess.Popen(
-            [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            try:
-                process.wait(rng.uniform(0.0, 2.0))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                n_killed += 1
+    fetch = RandomKills(code, seed=7)
+    while fetch.n_killed < kills:
+        fetch.run(tmp_path)
         here = tree(tmp_path)
         assert all(here[key] in ever[key] for key in here), "a file is not whole"
         # more to do for the next one: some change in the bucket, some are lost here
