@@ -13,7 +13,10 @@ import soundfile
 
 from soundx.audio.decoding import decode_clip
 from soundx.entrance import main
-from soundx.labels import BACKGROUND
+from soundx.labels import BACKGROUND, GENERAL
+from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.rejection import RejectionOptions
+from soundx.pipelines.review.nodes import measure_drift
 from soundx.review.answers import Answer, AnswersFile, now, read_answers
 from soundx.review.session import draw_for
 from tests.conftest import ROOT, load, run_kedro
@@ -72,6 +75,23 @@ def test_listening_keeps_what_it_hears_once(heard, recordings):
     run_kedro(env="demo", pipelines=["recordings"], recordings=str(recordings), **params(heard))
     assert load("recording_report", **params(heard))["embedded"] == 0
     assert (heard / "04_feature/windows/index.json").read_bytes() == before
+
+
+def test_what_is_known_are_the_clips_that_the_model_has_learnt(heard):
+    """Test clips too where it has learnt those; a table without them says which they are."""
+    index, store, tables = (
+        load(name, **params(heard)) for name in ("window_index", "embeddings", "model_input")
+    )
+    table = tables[GENERAL]
+    without = {GENERAL: table[table["split"] != "test"]}
+
+    def drift(tables, refit):
+        training = TrainingOptions(refit=refit)
+        return measure_drift(index, tables, store, training, RejectionOptions())
+
+    of_all = drift(tables, "all")
+    pd.testing.assert_frame_equal(drift(tables, "off"), drift(without, "all"))
+    assert not of_all.equals(drift(without, "all"))
 
 
 def test_drawn_answers_stand_in_the_review_on_the_card_and_beside_the_labels(project):

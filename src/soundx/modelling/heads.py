@@ -66,6 +66,11 @@ class TrainingOptions(Options):
     frames_in_memory: int = Field(65_536, gt=0)
     seed: Seed = 7
 
+    @property
+    def learnt_sides(self) -> tuple[str, ...]:
+        """Sides of the split that what is shipped has learnt from, by whatever head."""
+        return ("train", "validation", *(("test",) if self.refit == "all" else ()))
+
 
 @dataclass(frozen=True)
 class Frames:

@@ -383,10 +383,7 @@ def clips_to_learn_from(table: pd.DataFrame, options: TrainingOptions) -> pd.Dat
     Raises:
         SoundxError: There are none.
     """
-    sides = ["train", "validation"]
-    if options.refit == "all":
-        sides.append("test")
-    learnt = table[table["split"].isin(sides)]
+    learnt = table[table["split"].isin(options.learnt_sides)]
     if not len(learnt):
         raise SoundxError("There is no clip to learn from.")
     logger.info("Training (%s) on %s ...", options.head, counted(len(learnt), "clip"))

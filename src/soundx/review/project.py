@@ -118,8 +118,7 @@ def _clips(
             remedy=Remedy.KEEP_RECORDINGS,
         )
     table: pd.DataFrame = entries.load("model_input")[GENERAL]
-    sides = ["train", "validation", *(["test"] if training.refit == "all" else [])]
-    table = table[table["split"].isin(sides)]
+    table = table[table["split"].isin(training.learnt_sides)]
     manifest: pd.DataFrame = entries.load("clip_manifest")
     if "answered" in manifest:  # the answers themselves tell of those
         cut = set(manifest.loc[manifest["answered"].astype(bool), "clip_id"])

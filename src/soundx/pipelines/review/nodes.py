@@ -116,7 +116,7 @@ def measure_drift(
             remedy=Remedy.KEEP_RECORDINGS,
         )
     table = model_input[GENERAL]
-    table = table[table["split"] != "test"]
+    table = table[table["split"].isin(training.learnt_sides)]
     clips = Clips.of(table, embedded, None, training, rejection)
     learnt = learnt_of(window_index.projection, clips.examples)
     rows = [] if learnt is None else [vars(one) for one in drift_in(window_index, learnt)]
