@@ -148,6 +148,8 @@ def test_a_folder_without_a_mirror_has_no_origin_and_gets_no_ledger(tmp_path):
         "./a",
         "C:/out.wav",
         f"{KEPT_BY_SOUNDX}/ledger.sqlite",
+        ".SOUNDX/ledger.sqlite",
+        ":ANSWERS/metadata.csv",
         "A/" + "x" * 300,
         "",
     ],

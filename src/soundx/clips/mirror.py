@@ -23,6 +23,7 @@ from pydantic import Field
 from rich.console import Console
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger, LedgerEntry, version_of
+from soundx.clips.raw import ANSWERS
 from soundx.clips.source import ClipSource, SourceObject
 from soundx.errors import Setting, SoundxError
 from soundx.markup import printable
@@ -96,8 +97,8 @@ def why_refused(key: str) -> str | None:
         return "a backslash in its name"
     if any(part in ("", ".", "..") for part in parts):
         return "a name that leaves its folder, or an empty part in it"
-    if parts[0] == KEPT_BY_SOUNDX:
-        return f"'{KEPT_BY_SOUNDX}' is soundx's own folder"
+    if parts[0].casefold() in (KEPT_BY_SOUNDX.casefold(), ANSWERS.casefold()):
+        return f"'{parts[0]}' is soundx's own folder"
     if any(len(os.fsencode(part)) > 255 for part in parts):  # noqa: PLR2004
         return "a part of its name is longer than 255 bytes"
     if len(os.fsencode(key)) > _LONGEST_KEY_BYTES:

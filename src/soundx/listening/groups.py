@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 METADATA = "metadata.csv"
 """What ingestion reads."""
 
-_OURS = re.compile(r"[^/]+/[^/]+_[0-9]{6,}\.[0-9]{3}_[01]\.[0-9]{3}(~[0-9a-f]{12})?\.wav")
+_OURS = re.compile(r"(?!\.\.?/)[^/]+/[^/]+_[0-9]{6,}\.[0-9]{3}_[01]\.[0-9]{3}(~[0-9a-f]{12})?\.wav")
 
 
 class Row(NamedTuple):
@@ -58,7 +58,7 @@ def keep_together(folder: Path, rows: Mapping[str, Row]) -> Iterator[set[str]]:
     """
     path = folder / METADATA
     there: set[str] = set()
-    known = _read(path)
+    known = read_rows(folder)
     if known is None:
         logger.warning(
             "%s is not of soundx's making and stays as it is. Clips of one recording may come to "
@@ -76,13 +76,14 @@ def keep_together(folder: Path, rows: Mapping[str, Row]) -> Iterator[set[str]]:
 
 def forget(folder: Path, names: Collection[str]) -> None:
     """Take clips that are gone out of a folder's table."""
-    known = _read(folder / METADATA)
+    known = read_rows(folder)
     if known and not known.keys().isdisjoint(names):
         _write(folder / METADATA, {name: row for name, row in known.items() if name not in names})
 
 
-def _read(path: Path) -> dict[str, Row] | None:
-    """Return the rows by filename, empty where there is no table, None where it is not ours."""
+def read_rows(folder: Path) -> dict[str, Row] | None:
+    """Return a table's rows by filename, empty where there is none, None where it is not ours."""
+    path = folder / METADATA
     try:
         text = path.read_bytes().decode("utf-8")
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)

@@ -7,7 +7,6 @@ The folder holds just the clips of answers that stand; what it holds is ours alo
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from soundx.errors import AudioError, SoundxError
 from soundx.labels import BACKGROUND, category_of
 from soundx.listening.events import Event
-from soundx.listening.groups import METADATA, forget
+from soundx.listening.groups import METADATA, forget, read_rows
 from soundx.listening.recordings import Source
 from soundx.listening.segments import PartlyCutError, cut_segments, segment_names
 from soundx.markup import printable
@@ -112,22 +111,25 @@ def _event(answer: Answer, separator: str) -> Event:
 
 def _rows(folder: Path) -> dict[str, str]:
     """Return the recording of each clip that is named in a folder's table."""
-    try:
-        with (folder / METADATA).open(encoding="utf-8", newline="") as file:
-            return {row["filename"]: row["group"] for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        return {}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise SoundxError(f"{folder / METADATA} cannot be read: {error}.") from error
+    rows = read_rows(folder)
+    if rows is None:
+        # a name of somebody else's in it would be a file to remove, wherever that lies
+        raise SoundxError(
+            f"{folder / METADATA} is broken, or not of soundx's making. Move it away; what stands "
+            "in its folder is cut again from the recordings."
+        )
+    return {name: row.group for name, row in rows.items()}
 
 
 def _remove_others(folder: Path, wanted: set[str]) -> int:
     """Remove clips that no answer stands for any more; only what our table names is touched."""
-    rows = _rows(folder)
-    gone = [name for name in rows if name not in wanted]
+    gone = [name for name in _rows(folder) if name not in wanted]
     for name in gone:
-        (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        if not path.parent.resolve().is_relative_to(folder.resolve()):
+            continue  # a link put in its folder's place
+        path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # other clips of that label
-            (folder / name).parent.rmdir()
+            path.parent.rmdir()
     forget(folder, gone)
     return len(gone)
