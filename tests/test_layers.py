@@ -37,7 +37,7 @@ ONLY = {
     "progress": {"errors", "parallel", "labels", "options", "storage"},
     "listening": {
         *("errors", "labels", "parallel", "progress", "audio", "classifier.bundle", "markup"),
-        *("storage.checksum", "storage.names", "storage.whole"),
+        *("storage.checksum", "storage.names", "storage.s3", "storage.whole"),
     },
 }
 

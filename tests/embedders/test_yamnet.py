@@ -78,6 +78,19 @@ def test_a_model_at_a_url_is_copied_once_and_again_when_it_changes(tmp_path, mon
         locate("memory://weights/nothing")
 
 
+def test_a_model_at_a_url_writes_nothing_beside_its_copy(tmp_path, monkeypatch):
+    import fsspec
+
+    monkeypatch.setenv("SOUNDX_CACHE", str(tmp_path / "cache"))
+    bucket = fsspec.filesystem("memory")
+    bucket.put(str(saved_model(tmp_path / "model")), "/hostile/yamnet", recursive=True)
+    bucket.pipe("/hostile/yamnet/../../../written.txt", b"by the bucket's owner")
+    with pytest.raises(EmbedderUnavailableError, match="leads out of"):
+        locate("memory://hostile/yamnet")
+    assert not list(tmp_path.rglob("written.txt"))
+    assert not list((tmp_path / "cache").rglob("*.pb"))
+
+
 def test_auto_takes_what_needs_no_download(hub_cache, tmp_path):
     assert load_embedder("auto").name == "logmel"
     folder = saved_model(tmp_path / "model")

@@ -4,6 +4,7 @@ import pytest
 
 from soundx.embedders.weights import locate
 from soundx.errors import SoundxError
+from soundx.listening.recordings import find_recordings
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import check_address, split_url, without_key
 
@@ -18,8 +19,20 @@ SECRETS = [
 ]
 
 
+def find_one(address):
+    return find_recordings([address])
+
+
+def test_a_store_that_cannot_be_read_is_told_without_its_answer(monkeypatch):
+    """boto3 repeats the address of the server, which may be signed."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9/?code=planted")
+    with pytest.raises(SoundxError, match=r"s3://bucket/x\.wav: the connection failed") as refused:
+        find_recordings(["s3://bucket/x.wav"])
+    assert "planted" not in str(refused.value)
+
+
 @pytest.mark.parametrize("address", SECRETS)
-@pytest.mark.parametrize("use", [check_address, split_url, Folder, locate])
+@pytest.mark.parametrize("use", [check_address, split_url, Folder, locate, find_one])
 def test_a_key_in_an_address_is_refused_and_never_repeated(use, address):
     with pytest.raises(SoundxError, match="with a key in it") as refused:
         use(address)

@@ -13,16 +13,12 @@ import socket
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import fsspec
 
-from soundx.errors import EmbedderUnavailableError, Remedy
-from soundx.storage.folder import user_cache
-from soundx.storage.s3 import check_address
-
-if TYPE_CHECKING:
-    pass
+from soundx.errors import EmbedderUnavailableError, Remedy, SoundxError
+from soundx.storage.folder import Folder, user_cache
+from soundx.storage.s3 import check_address, explain, without_key
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +94,10 @@ def _from_hub(handle: str) -> Path:
         folder = Path(hub.resolve(handle))
     except Exception as error:
         raise EmbedderUnavailableError(
-            f"YAMNet cannot be fetched from {handle} ({error}), and there is no copy in "
-            f"TensorFlow Hub's cache, {folder.parent}.",
+            f"YAMNet cannot be fetched from {handle} ({without_key(str(error))}), and there is no "
+            f"copy in TensorFlow Hub's cache, {folder.parent}.",
             remedy=Remedy.GET_YAMNET,
-        ) from error
+        ) from None
     finally:
         socket.setdefaulttimeout(patience_s)
     if not _is_whole(folder):
@@ -120,7 +116,7 @@ def _from_bucket(url: str) -> Path:
         filesystem.invalidate_cache()
         files = filesystem.find(root, detail=True)
         if not files:
-            raise FileNotFoundError("there is nothing under that address")
+            raise SoundxError(f"{url}: there is nothing under that address.")
         state = sorted(
             (name, info.get("size"), str(info.get("ETag") or info.get("mtime") or ""))
             for name, info in files.items()
@@ -131,19 +127,22 @@ def _from_bucket(url: str) -> Path:
             if folder.exists():
                 shutil.rmtree(folder)
             logger.info("Fetching the SavedModel %s ...", url)
-            partial = folder.with_name(f".{key}-{uuid.uuid4().hex}")
-            for name in files:
-                target = partial / name.removeprefix(root.rstrip("/")).lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                filesystem.get_file(name, str(target))
-            if not _is_whole(partial):
-                shutil.rmtree(partial)
-                raise FileNotFoundError("there is no whole SavedModel under that address")
-            partial.rename(folder)
+            partial = Folder(str(folder.with_name(f".{key}-{uuid.uuid4().hex}")))
+            try:
+                for name in files:
+                    inner = name.removeprefix(root.rstrip("/")).lstrip("/")
+                    target = Path(partial.path(inner))  # nothing is written elsewhere
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    filesystem.get_file(name, str(target))
+                if not _is_whole(Path(partial.root)):
+                    raise SoundxError(f"{url}: there is no whole SavedModel under that address.")
+                os.rename(partial.root, folder)
+            finally:
+                shutil.rmtree(partial.root, ignore_errors=True)
     except Exception as error:
         raise EmbedderUnavailableError(
-            f"YAMNet cannot be read from {url}: {error}.", remedy=Remedy.GET_YAMNET
-        ) from error
+            f"YAMNet cannot be read. {explain(error, url)}", remedy=Remedy.GET_YAMNET
+        ) from None
     return folder
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundx.errors import AudioError, SoundxError
+from soundx.storage.s3 import check_address, explain
 
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".w64",
@@ -50,8 +51,10 @@ class Source:
             try:
                 filesystem, inner = fsspec.core.url_to_fs(self.file)
                 filesystem.get_file(inner, str(path))
+            except FileNotFoundError:
+                raise AudioError("cannot be fetched: it is not there") from None
             except Exception as error:  # whatever a store answers with
-                raise AudioError(f"cannot be fetched: {error}") from error
+                raise AudioError(f"cannot be fetched: {explain(error, self.file)}") from None
             yield path
 
     def key(self, model: str) -> str:
@@ -68,10 +71,11 @@ def find_recordings(given: Sequence[str]) -> list[Source]:
             the same that fsspec reads (``s3://bucket/nights/``).
 
     Raises:
-        SoundxError: One stands for nothing.
+        SoundxError: One stands for nothing, or has a key in it.
     """
     found: dict[str, Source] = {}
     for one in given:
+        check_address(one)
         some = list(_remote(one) if _is_url(one) else _local(one))
         if not some:
             raise SoundxError(
@@ -136,5 +140,5 @@ def _remote(url: str) -> Iterator[Source]:
             facts = filesystem.info(path)
             state = [str(facts.get(name)) for name in ("size", "ETag", "LastModified", "mtime")]
             yield Source(filesystem.unstrip_protocol(path), "-".join(state))
-    except Exception as error:
-        raise SoundxError(f"{url} cannot be listed: {error}") from error
+    except Exception as error:  # whatever a store answers with
+        raise explain(error, url) from None

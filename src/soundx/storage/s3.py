@@ -149,10 +149,14 @@ def s3_client(session: Any, *, timeout_s: float, connections: int) -> Any:
 
 def explain(error: Exception, where: str) -> SoundxError:
     """Turn an error of boto3 or s3fs into one line: which bucket, what is wrong, the way out."""
-    from botocore import exceptions as boto
-
     if isinstance(error, SoundxError):
         return error
+    if isinstance(error, ImportError):
+        return SoundxError(f"{where}: {error}.")  # names the package that is not there
+    try:
+        from botocore import exceptions as boto
+    except ImportError:
+        return SoundxError(f"{where}: {_lost(error)}.")
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
         what = _WAYS_TO_SIGN_IN
     elif isinstance(error, boto.ProfileNotFound):
@@ -178,9 +182,13 @@ def explain(error: Exception, where: str) -> SoundxError:
     elif isinstance(error, BrokenBodyError):
         what = f"an object did not arrive whole, after {MAX_TRIES} tries: {error}"
     else:
-        # not the message: it may hold a signed address
-        what = f"the connection failed ({type(error).__name__})"
+        what = _lost(error)
     return SoundxError(f"{where}: {what}.")
+
+
+def _lost(error: Exception) -> str:
+    # not its message, which may hold a signed address
+    return f"the connection failed ({type(error).__name__})"
 
 
 def is_transient(error: Exception) -> bool:
