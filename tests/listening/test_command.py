@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from soundx.listening.command import main
 from soundx.listening.listen import Listener, event_rules
 from soundx.listening.microphone import Microphone, watch
 from soundx.listening.recordings import find_recordings
+from soundx.storage.checksum import with_checksum
 
 from .conftest import planted
 from .test_clock import guano
@@ -174,6 +176,27 @@ def test_what_is_kept_and_broken_is_heard_again(classifier, tmp_path):
         assert again.events == first.events
         np.testing.assert_array_equal(again.rows, first.rows)
     assert kept.Kept(tmp_path / "heard", end.stem, len(classifier.labels)).ending is not None
+
+
+@pytest.mark.parametrize("seconds", [20, 30, 60, 70])
+def test_killed_before_it_was_told_that_all_was_heard_nothing_is_lost(
+    classifier, tmp_path, seconds
+):
+    """Of half a minute, or several, all rows are there: only the end is not told."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, planted(seconds), 16_000)
+    listener = Listener(classifier, tmp_path / "heard", event_rules(classifier))
+    (first,) = listener.listen(find_recordings([str(path)]))
+    (end,) = (tmp_path / "heard").glob("*.json")
+    told = {**json.loads(end.read_text()), "n_samples": 0, "whole": [0.0] * len(first.rows[0])}
+    for spoil in (end.unlink, lambda: end.write_text(json.dumps(with_checksum(told)))):
+        spoil()
+        (again,) = listener.listen(find_recordings([str(path)]))
+        assert again.recording == first.recording
+        assert again.events == first.events
+        np.testing.assert_array_equal(again.probabilities, first.probabilities)
+        np.testing.assert_array_equal(again.rows, first.rows)
+    assert first.recording.duration_s == seconds
 
 
 def test_a_listener_that_is_given_up_stops(classifier, tmp_path):

@@ -1,7 +1,7 @@
 """What was heard so far, on disk, so that a run that was killed goes on where it was.
 
 Of each recording there is a file of window probabilities that grows by whole pieces, and, once it
-is heard to its end, one that says so. A piece that was being written when the process died is cut
+is heard to its end, one that says so. The piece that was written last when the process died is cut
 off. They are keyed by recording, its bytes' state and the model: what changes is heard anew.
 """
 
@@ -62,15 +62,21 @@ class Kept:
             ending = Ending(**{**fields, "whole": tuple(fields["whole"])})
         except (OSError, BrokenFileError, TypeError, KeyError):
             return None
+        if ending.n_rows and not ending.n_samples:  # rows of no sound: that was no ending
+            return None
         size = self._rows.stat().st_size if self._rows.exists() else 0
         return ending if size >= ending.n_rows * self._row_bytes else None
 
     def resume(self) -> int:
-        """Cut off what is not a whole piece; return how many rows are there."""
+        """Cut off the last piece, whole or not; return how many rows are left.
+
+        The last piece may be the end of the recording, and how long that is, and what is said of
+        all of it, is known only by hearing its last piece.
+        """
         self._rows.parent.mkdir(parents=True, exist_ok=True)
         self._end.unlink(missing_ok=True)
         with self._rows.open("ab") as file:
-            n_rows = file.tell() // (PIECE_ROWS * self._row_bytes) * PIECE_ROWS
+            n_rows = max(file.tell() - 1, 0) // (PIECE_ROWS * self._row_bytes) * PIECE_ROWS
             file.truncate(n_rows * self._row_bytes)
         return n_rows
 
