@@ -67,7 +67,7 @@ def cross_validation(folder: Path) -> dict[str, Any]:
     begin = time.perf_counter()
     folds = nodes.deal_folds(manifest, store, CrossValidationOptions())
     table = nodes.predict_out_of_fold(folds, store, TrainingOptions())
-    nodes.score_cross_validation(table, store, TrainingOptions(), RejectionOptions())
+    nodes.score_cross_validation(table, manifest, store, TrainingOptions(), RejectionOptions())
     return {"seconds": time.perf_counter() - begin}
 
 

@@ -271,7 +271,9 @@ def cross_validation(run: Run) -> Work:
     def work() -> None:
         folds = nodes.deal_folds(manifest, run.store, CrossValidationOptions())
         table = nodes.predict_out_of_fold(folds, run.store, TrainingOptions())
-        nodes.score_cross_validation(table, run.store, TrainingOptions(), RejectionOptions())
+        nodes.score_cross_validation(
+            table, manifest, run.store, TrainingOptions(), RejectionOptions()
+        )
 
     return work, None
 
@@ -317,7 +319,7 @@ def reports(run: Run) -> Work:
 
     def work() -> None:
         metrics, per_class, confusion, bins = nodes.score_predictions(
-            predictions, heads, splits, {}
+            predictions, heads, manifest, splits, run.store, {}
         )
         nodes.plot_confusion(confusion)
         nodes.plot_reliability(bins)

@@ -62,7 +62,16 @@ class Project:
         options = TrainingOptions()
         folds = deal_folds(self.manifest, self.store, CrossValidationOptions())
         table = predict_out_of_fold(folds, self.store, options)
-        return table, score_cross_validation(table, self.store, options, RejectionOptions())[0]
+        found = score_cross_validation(
+            table, self.manifest, self.store, options, RejectionOptions()
+        )
+        return table, found[0]
+
+    def relabel(self):
+        """Give every clip the next label, as files do that change folders."""
+        after = dict(zip(LABELS, [*LABELS[1:], LABELS[0]], strict=True))
+        label = self.manifest["label"].map(after)
+        self.manifest = self.manifest.assign(label=label, category=label.str[0])
 
     def evaluate(self, heads, left_out=None, found=None):
         left_out = pd.DataFrame() if left_out is None else left_out
@@ -71,7 +80,9 @@ class Project:
         table = predict_test_clips(
             heads, self.manifest, self.splits, self.store, left_out, classifier
         )
-        return table, score_predictions(table, heads, self.splits, found or {})
+        return table, score_predictions(
+            table, heads, self.manifest, self.splits, self.store, found or {}
+        )
 
 
 @pytest.fixture
@@ -102,6 +113,51 @@ def test_cross_validation_is_quoted_where_it_is_of_such_a_model(project):
     for other in ({"head": "dense"}, {"embedder_fingerprint": "t-2"}):
         _, (metrics, *_) = project.evaluate(heads, left_out, found | other)
         assert "cross_validated_accuracy" not in metrics
+
+
+def test_cross_validation_of_other_labels_is_told_and_not_quoted(project, caplog):
+    old = project.train()
+    left_out, found = project.cross_validate()
+    project.relabel()
+    new = project.train()
+    _, (metrics, *_) = project.evaluate(new, left_out, found)
+    assert "cross_validated_accuracy" not in metrics
+    assert f"To have it, {Remedy.CROSS_VALIDATE.value}." in caplog.text
+    # of the new labels, but the model is of the old ones
+    caplog.clear()
+    left_out, found = project.cross_validate()
+    _, (metrics, *_) = project.evaluate(old, left_out, found)
+    assert "cross_validated_accuracy" not in metrics
+    assert f"To have it, {Remedy.TRAIN_AND_EVALUATE.value}." in caplog.text
+    caplog.clear()
+    _, (metrics, *_) = project.evaluate(new, left_out, found)
+    assert metrics["cross_validated_accuracy"] == found["accuracy_mean"]
+    assert "To have it" not in caplog.text
+
+
+def test_recordings_that_were_dealt_out_otherwise_are_others(project):
+    heads = project.train()
+    left_out, found = project.cross_validate()
+    project.manifest["group"] = "all" + project.manifest["group"].str[-1]
+    _, (metrics, *_) = project.evaluate(heads, left_out, found)
+    assert "cross_validated_accuracy" not in metrics
+
+
+def test_a_model_of_every_clip_is_not_judged_by_other_labels(project):
+    old = project.train(refit="all")
+    stale = project.cross_validate()
+    project.relabel()
+    new = project.train(refit="all")
+    with pytest.raises(SoundxError, match="only cross-validation can tell") as error:
+        project.evaluate(new, *stale)
+    assert error.value.remedy is Remedy.CROSS_VALIDATE
+    left_out, found = project.cross_validate()
+    with pytest.raises(SoundxError, match="only cross-validation can tell"):
+        project.evaluate(new, left_out, stale[1])
+    with pytest.raises(SoundxError, match="only cross-validation can tell") as error:
+        project.evaluate(old, left_out, found)
+    assert error.value.remedy is Remedy.TRAIN_AND_EVALUATE
+    project.evaluate(new, left_out, found)
 
 
 def test_a_model_that_learned_from_every_clip_is_judged_by_cross_validation(project):

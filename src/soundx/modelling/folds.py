@@ -15,6 +15,7 @@ from pydantic import Field
 
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND
+from soundx.modelling.provenance import manifest_digest
 from soundx.options import Options, Seed
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,11 @@ def assign_folds(clips: pd.DataFrame, options: CrossValidationOptions) -> pd.Dat
         folds = _deal(ours, min(options.k, ours["group"].nunique()), options.seed) + 1.0
     table = ours.assign(fold=folds.astype(np.int64))[list(FOLD_COLUMNS)].astype(FOLD_COLUMNS)
     return check_folds(table)
+
+
+def folds_digest(clip_manifest: pd.DataFrame) -> str:
+    """Return a hash of the clips that can be left out, with their labels and recordings."""
+    return manifest_digest(clip_manifest[~clip_manifest["evaluation_only"].astype(bool)], "group")
 
 
 def check_folds(table: pd.DataFrame) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from soundx.modelling.cross_validation import (
     predict_left_out,
     some_clips,
 )
-from soundx.modelling.folds import CrossValidationOptions, assign_folds
+from soundx.modelling.folds import CrossValidationOptions, assign_folds, folds_digest
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.noise import NoiseFrames, noise_of
 from soundx.modelling.pooling import pooled_widths
@@ -92,6 +92,7 @@ def predict_out_of_fold(
 
 def score_cross_validation(
     out_of_fold_predictions: pd.DataFrame,
+    clip_manifest: pd.DataFrame,
     embeddings: EmbeddingStore,
     training: TrainingOptions,
     rejection: RejectionOptions,
@@ -127,6 +128,7 @@ def score_cross_validation(
     alarms = int((answered & ~labelled).sum())
     report = {
         **scores,
+        "clips_digest": folds_digest(clip_manifest),
         "head": training.head,
         "embedder": embedded.info.name,
         "embedder_fingerprint": embedded.info.fingerprint,

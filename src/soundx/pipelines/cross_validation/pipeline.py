@@ -33,6 +33,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 func=score_cross_validation,
                 inputs=[
                     "out_of_fold_predictions",
+                    "clip_manifest",
                     "embeddings",
                     "params:training",
                     "params:rejection",

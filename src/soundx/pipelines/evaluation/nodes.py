@@ -25,8 +25,9 @@ from soundx.metrics import (
     share_interval,
 )
 from soundx.modelling.baseline import baseline_answers
+from soundx.modelling.folds import folds_digest
 from soundx.modelling.joint import LABELS, TrainedHeads
-from soundx.modelling.provenance import short_hashes
+from soundx.modelling.provenance import input_clips, manifest_digest, short_hashes
 from soundx.modelling.rejection import answers, with_background
 from soundx.modelling.splitting import FIELD, LEFT_OUT
 from soundx.modelling.stretches import STRETCHES, lay_stretches
@@ -108,7 +109,7 @@ def predict_test_clips(
     if tables:
         tables = [pd.concat(tables).sort_index()]  # in the manifest's order again
     if refit:
-        left_out = _left_out(out_of_fold_predictions, heads)
+        left_out = _left_out(out_of_fold_predictions, heads, clip_manifest)
         tables.append(left_out.assign(baseline_label=_baseline_by_fold(left_out, embedded)))
         return pd.concat(tables, ignore_index=True).drop(columns="fold")
     learnt = usable[usable["split"].isin(["train", "validation"])]
@@ -120,10 +121,14 @@ def predict_test_clips(
 def score_predictions(
     test_predictions: pd.DataFrame,
     heads: TrainedHeads,
+    clip_manifest: pd.DataFrame,
     splits: pd.DataFrame,
+    embeddings: EmbeddingStore,
     cross_validation: dict[str, Any],
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return metrics, per-class metrics, confusion matrix and reliability of the test clips.
+
+    Cross-validation is quoted where it is of such a model, and of these clips and labels.
 
     Raises:
         SoundxError: The model has learned from the test clips too, and there is no
@@ -140,16 +145,24 @@ def score_predictions(
         "refit": refit,
         **classification_scores(truth, probabilities, tree, groups),
     }
-    known = _of_this_kind(cross_validation, heads)
-    if known:
-        metrics["cross_validated_accuracy"] = known["accuracy_mean"]
-        metrics["cross_validated_accuracy_ci95"] = known["accuracy_ci95"]
-        metrics["cross_validation_folds"] = known["k"]
-    if refit and not known:
-        raise _no_cross_validation()
+    if cross_validation or refit:
+        clips = input_clips(clip_manifest, splits, embeddings.of(heads.embedder).rejected)
+        remedy = _mends_stale(cross_validation, heads, clips, folds_digest(clip_manifest))
+        if refit and remedy is not None:
+            raise _no_cross_validation(remedy)
+        if remedy is None:
+            metrics["cross_validated_accuracy"] = cross_validation["accuracy_mean"]
+            metrics["cross_validated_accuracy_ci95"] = cross_validation["accuracy_ci95"]
+            metrics["cross_validation_folds"] = cross_validation["k"]
+        else:
+            logger.warning(
+                "Cross-validation is not quoted: it and the model are not of the same clips, "
+                "labels, head and embedder, as they are now. To have it, %s.",
+                remedy.value,
+            )
     if refit:  # as it is quoted everywhere: the mean over folds
-        metrics["accuracy"] = known["accuracy_mean"]
-        metrics["accuracy_ci95"] = known["accuracy_ci95"]
+        metrics["accuracy"] = cross_validation["accuracy_mean"]
+        metrics["accuracy_ci95"] = cross_validation["accuracy_ci95"]
     simple = (scored["baseline_label"] == scored["label"]).mean()
     metrics["logistic_regression_accuracy"] = float(simple)
     for name in STRETCHES:
@@ -251,7 +264,7 @@ def keep_evaluation(
         clips=clip_facts(clip_manifest),
         metrics=metrics,
         per_class=per_class_metrics,
-        cross_validation=_of_this_kind(cross_validation, heads),
+        cross_validation=cross_validation if "cross_validated_accuracy" in metrics else {},
         review=classifier.info.get("review"),
     )
     evaluation = Evaluation(
@@ -275,25 +288,32 @@ def _check_one_model(heads: TrainedHeads, classifier: Classifier) -> None:
         )
 
 
-def _of_this_kind(cross_validation: dict[str, Any], heads: TrainedHeads) -> dict[str, Any]:
-    """Return the cross-validation where it is of such a head on such embeddings; else nothing."""
+def _mends_stale(
+    cross_validation: dict[str, Any], heads: TrainedHeads, clips: pd.DataFrame, digest: str
+) -> Remedy | None:
+    """Return what has to be done before cross-validation tells of this model; None if it does."""
+    if heads.manifest_digest != manifest_digest(clips):
+        return Remedy.TRAIN_AND_EVALUATE
     same = (
         cross_validation.get("head") == heads.training.get("head")
         and cross_validation.get("embedder_fingerprint") == heads.embedder.fingerprint
+        and cross_validation.get("clips_digest") == digest
     )
-    return cross_validation if same else {}
+    return None if same else Remedy.CROSS_VALIDATE
 
 
-def _no_cross_validation() -> SoundxError:
+def _no_cross_validation(remedy: Remedy = Remedy.CROSS_VALIDATE) -> SoundxError:
     return SoundxError(
         "This model has learned from the test clips too (training.refit), so that only "
         "cross-validation can tell how good it is, and there is none of just these clips, this "
         "head and this embedder.",
-        remedy=Remedy.CROSS_VALIDATE,
+        remedy=remedy,
     )
 
 
-def _left_out(out_of_fold_predictions: pd.DataFrame, heads: TrainedHeads) -> pd.DataFrame:
+def _left_out(
+    out_of_fold_predictions: pd.DataFrame, heads: TrainedHeads, clip_manifest: pd.DataFrame
+) -> pd.DataFrame:
     """Return left-out predictions of the clips a model learned from, in the form of tests.
 
     Raises:
@@ -304,7 +324,9 @@ def _left_out(out_of_fold_predictions: pd.DataFrame, heads: TrainedHeads) -> pd.
         raise _no_cross_validation()
     clips = table[table["label"] != BACKGROUND].reset_index(drop=True)
     same_clips = np.isin(short_hashes(clips["clip_id"]), heads.seen_clips).all()
-    if not same_clips or set(clips["label"]) != set(heads.tree.labels):
+    now = clip_manifest.set_index("clip_id")["label"].reindex(clips["clip_id"])
+    same_labels = (now.to_numpy() == clips["label"].to_numpy()).all()
+    if not (same_clips and same_labels) or set(now) != set(heads.tree.labels):
         raise _no_cross_validation()
     probabilities = np.stack(clips["probabilities"].to_list()).astype(np.float64)
     found = _predictions(clips.assign(split=LEFT_OUT), probabilities, heads)

@@ -31,7 +31,14 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 func=score_predictions,
-                inputs=["test_predictions", "heads", "splits", "cross_validation"],
+                inputs=[
+                    "test_predictions",
+                    "heads",
+                    "clip_manifest",
+                    "splits",
+                    "embeddings",
+                    "cross_validation",
+                ],
                 outputs=["metrics", "per_class_metrics", "confusion_matrix", "reliability"],
                 name="score_predictions",
                 tags="tables",

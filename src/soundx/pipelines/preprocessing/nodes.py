@@ -20,7 +20,7 @@ from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.noise import NoiseFrames, noise_clips
 from soundx.modelling.pooling import pooled_widths
-from soundx.modelling.provenance import manifest_digest
+from soundx.modelling.provenance import input_clips, manifest_digest
 from soundx.modelling.ridge import Standardiser
 from soundx.modelling.splitting import (
     FIELD,
@@ -148,10 +148,7 @@ def build_model_input(
     """
     check_splits(splits)
     embedded = embeddings.current
-    clips = clip_manifest[["clip_id", "label", "category"]].merge(
-        splits[["clip_id", "split", "group"]], on="clip_id", validate="one_to_one"
-    )
-    clips = clips[(clips["split"] != FIELD) & ~clips["clip_id"].isin(list(embedded.rejected))]
+    clips = input_clips(clip_manifest, splits, embedded.rejected)
     labelled = clips[clips["label"] != BACKGROUND]
     tree = LabelTree.build(zip(labelled["label"], labelled["category"], strict=True))
     clips["n_frames"] = embedded.n_frames(clips["clip_id"])
@@ -173,8 +170,7 @@ def build_model_input(
     )
     if len(background):
         tables[GENERAL] = pd.concat([tables[GENERAL], background], ignore_index=True)
-    rows = zip(clips["clip_id"], clips["label"], clips["split"], strict=True)
-    state = {"digest": manifest_digest(rows), "fingerprint": embedded.info.fingerprint}
+    state = {"digest": manifest_digest(clips), "fingerprint": embedded.info.fingerprint}
     return tables, state
 
 

@@ -142,9 +142,7 @@ def train_heads(
         seen_clips=short_hashes(learnt["clip_id"]),
         clips_per_split={str(k): int(v) for k, v in table["split"].value_counts().items()},
         background=background,
-        manifest_digest=manifest_digest(
-            zip(table["clip_id"], table["label"], table["split"], strict=True)
-        ),
+        manifest_digest=manifest_digest(table),
     )
     if trained.left_out is None:
         rows, probabilities = predict_validation(heads, learnt, embedded)
