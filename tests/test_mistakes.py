@@ -303,6 +303,8 @@ MISTAKES: list[Mistake] = [
     ("publishing first", "run --pipelines=publishing", ("no classifier", "--pipelines=training")),
     ("no weights", f"{EMBED} --params=embedder=yamnet,yamnet=nowhere", ("nowhere", "--params=embedder=logmel")),
     ("a release that never was", "rollback 2020-01-01T00.00.00.000Z --env=local", ("2020-01-01T00.00.00.000Z",)),
+    ("a release that is damaged", "releases --env=local", ("v1/release.json is damaged: it has no 'version'", "kedro rollback VERSION --env=local"), lambda world: world.write("releases/v1/release.json", "{}")),
+    ("a latest release that is none", "releases --env=local", ("latest.json is damaged: it is not JSON", "kedro rollback VERSION"), lambda world: world.write("releases/latest.json", "{")),
     ("a release of no environment", "rollback v1 --env=dmeo", ("'dmeo'", "mean demo?")),
     ("no release named", "rollback", ("VERSION", "--help")),
     ("releases of no environment", "releases --env=nope", ("'nope'", "There are: ", "s3")),

@@ -19,7 +19,7 @@ from kedro.utils import find_kedro_project
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from soundx.errors import DryRunDone, find_soundx_error
+from soundx.errors import DryRunDone, SoundxError, find_soundx_error
 from soundx.running.hooks import SummaryHooks
 from soundx.running.messages import message_for_people
 from soundx.running.quiet import greetings_withheld
@@ -274,12 +274,17 @@ def list_releases(env: str) -> None:
     with _one_message(env):
         releases = _releases(env)
         with explained_errors(str(releases.folder)):
-            latest, versions = releases.latest, [releases.describe(v) for v in releases]
-    if not versions:
+            described, damaged = releases.describe_all()
+            try:
+                latest = releases.latest
+            except SoundxError as error:
+                latest = None
+                damaged.append(error)
+    if not described and not damaged:
         click.echo(f"Nothing was published to {releases.folder} yet: make publish")
         return
     table = Table("version", "accuracy", "95 % interval", "test clips", "published", "", box=None)
-    for facts in versions:
+    for facts in described.values():
         metrics = facts["metrics"]
         low, high = metrics["accuracy_ci95"]
         table.add_row(
@@ -292,6 +297,8 @@ def list_releases(env: str) -> None:
         )
     # wide enough for whole versions: rollback asks for one
     Console(width=max(110, Console().width)).print(table)
+    if damaged:
+        raise click.ClickException("\n".join(str(message_for_people(e, env)) for e in damaged))
 
 
 @cli.command("rollback")

@@ -27,6 +27,7 @@ class Remedy(Enum):
     LISTEN = "hear recordings with the newest model"
     REVIEW = "estimate from answers what the model finds"
     CROSS_VALIDATE = "leave every clip out once, and evaluate the model by that"
+    ROLL_BACK = "name the release that is to be used"
 
 
 @dataclass(frozen=True)

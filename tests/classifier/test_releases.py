@@ -7,7 +7,7 @@ import pytest
 
 from soundx.classifier.bundle import Classifier
 from soundx.classifier.releases import PublishingOptions, Release, Releases
-from soundx.errors import SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.storage.folder import Folder
 
 
@@ -116,3 +116,52 @@ def test_what_arrives_damaged_is_noticed(releases, monkeypatch):
     releases.folder.write("v1/soundx.tflite", b"other")
     with pytest.raises(SoundxError, match="wrong checksum"):
         releases.load()
+
+
+@pytest.mark.parametrize("name", ["soundx.tflite", "labels.json"])
+@pytest.mark.parametrize("damage", [b"", b"model!", None])
+def test_publishing_again_writes_what_is_damaged_or_missing(releases, name, damage):
+    releases.publish(make_release())
+    if damage is None:
+        releases.folder.remove(f"v1/{name}")
+    else:
+        releases.folder.write(f"v1/{name}", damage)
+    with pytest.raises(SoundxError, match=rf"v1/{name} is (damaged|missing)"):
+        releases.rollback("v1")
+    releases.publish(make_release())
+    assert releases.load().files == make_release().classifier.files
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[1]", b'{"version": 1}'])
+def test_a_damaged_release_is_told_and_hides_no_other(releases, content):
+    for version in ("v1", "v2", "v3"):
+        releases.publish(make_release(version))
+    releases.folder.write("v2/release.json", content)
+    described, damaged = releases.describe_all()
+    assert list(described) == ["v1", "v3"]
+    assert [str(error).partition(" is damaged: ")[0] for error in damaged] == [
+        releases.folder.shown("v2/release.json")
+    ]
+    with pytest.raises(SoundxError, match=r"v2/release\.json is damaged"):
+        releases.rollback("v2")
+    releases.publish(make_release("v4"))
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[1]"])
+def test_where_the_latest_cannot_be_told_rolling_back_mends_it(releases, content):
+    releases.publish(make_release("v1"))
+    releases.folder.write("latest.json", content)
+    with pytest.raises(SoundxError, match=r"latest\.json is damaged") as caught:
+        releases.publish(make_release("v2"))
+    assert caught.value.remedy is Remedy.ROLL_BACK
+    releases.rollback("v1")
+    releases.publish(make_release("v2"))
+    assert releases.latest == "v2"
+
+
+def test_what_differs_from_a_release_of_that_version_is_named(releases):
+    releases.publish(make_release())
+    told = make_release()
+    other = Release(told.classifier.with_files({}, {"review": {}}), told.metrics, told.options)
+    with pytest.raises(SoundxError, match=r"other content \(labels\.json\).*review before"):
+        releases.publish(other)

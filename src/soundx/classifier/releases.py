@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from soundx.classifier.bundle import Classifier
-from soundx.errors import Setting, SoundxError
+from soundx.errors import BrokenFileError, Remedy, Setting, SoundxError
 from soundx.options import Options
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import is_md5
@@ -28,6 +28,17 @@ logger = logging.getLogger(__name__)
 LATEST = "latest.json"
 RELEASE = "release.json"
 _CROSS_VALIDATED = "cross_validated_accuracy"
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    LATEST: {"version": str},
+    RELEASE: {
+        "version": str,
+        "accuracy": (int, float),
+        "metrics": dict,
+        "files": dict,
+        "published": str,
+    },
+}
+"""What has to stand in the files that soundx writes about releases."""
 
 
 class PublishingOptions(Options):
@@ -89,10 +100,12 @@ class Releases:
 
     @property
     def latest(self) -> str | None:
-        """The version users get; None before the first release."""
-        if not self.folder.exists(LATEST):
-            return None
-        return str(self.folder.read_json(LATEST)["version"])
+        """The version users get; None before the first release.
+
+        Raises:
+            SoundxError: ``latest.json`` is damaged.
+        """
+        return str(self._read(LATEST)["version"]) if self.folder.exists(LATEST) else None
 
     def __iter__(self) -> Any:
         """Iterate over finished versions, oldest first."""
@@ -102,12 +115,22 @@ class Releases:
         """Return a version's ``release.json``.
 
         Raises:
-            SoundxError: There is no such version.
+            SoundxError: There is no such version, or the file is damaged.
         """
         if not self.folder.exists(f"{version}/{RELEASE}"):
             known = ", ".join(self) or "none yet"
             raise SoundxError(f"{self.folder} has no release '{version}'. There are: {known}.")
-        return dict(self.folder.read_json(f"{version}/{RELEASE}"))
+        return self._read(f"{version}/{RELEASE}")
+
+    def describe_all(self) -> tuple[dict[str, dict[str, Any]], list[SoundxError]]:
+        """Return ``release.json`` of each version, oldest first, and of which it is damaged."""
+        described, damaged = {}, []
+        for version in self:
+            try:
+                described[version] = self.describe(version)
+            except SoundxError as error:
+                damaged.append(error)
+        return described, damaged
 
     def load(self, version: str | None = None) -> Classifier:
         """Return a release's classifier, every file held against its checksum.
@@ -116,14 +139,17 @@ class Releases:
             version: Which one; None for the latest.
 
         Raises:
-            SoundxError: There is no such release, or a file is damaged.
+            SoundxError: There is no such release, or a file is missing or damaged.
         """
         version = version or self.latest
         if version is None:
             raise SoundxError(f"Nothing was ever published to {self.folder}.")
         files = {}
         for name, facts in self.describe(version)["files"].items():
-            files[name] = self.folder.read(f"{version}/{name}")
+            try:
+                files[name] = self.folder.read(f"{version}/{name}")
+            except FileNotFoundError:
+                raise SoundxError(f"{self.folder}/{version}/{name} is missing.") from None
             if hashlib.sha256(files[name]).hexdigest() != facts["sha256"]:
                 raise SoundxError(f"{self.folder}/{version}/{name} is damaged: wrong checksum.")
         return Classifier(files)
@@ -131,7 +157,8 @@ class Releases:
     def publish(self, release: Release) -> str:
         """Upload a release, verify it, then make it the latest.
 
-        Killed at any moment it leaves the old latest usable; run again it goes on.
+        Killed at any moment it leaves the old latest usable; run again it goes on. Of one that
+        is there already, files that are missing or damaged are written anew.
 
         Returns:
             A line that compares it with the latest before it.
@@ -142,22 +169,21 @@ class Releases:
         """
         comparison = self._compare(release)
         facts = release.describe()
-        if self.folder.exists(f"{release.version}/{RELEASE}"):
-            if self.describe(release.version)["files"] != facts["files"]:
-                raise SoundxError(
-                    f"{self.folder} has a release {release.version} with other content; a release "
-                    "is never overwritten. Train again for a version of its own."
-                )
-            logger.info("%s is already there, unchanged.", release.version)
-        else:
-            for name, content in release.classifier.files.items():
-                path = f"{release.version}/{name}"
-                self.folder.write(path, content)
-                self._verify(path, content)
+        is_there = self.folder.exists(f"{release.version}/{RELEASE}")
+        if is_there:
+            self._check_same(release.version, facts["files"])
+        written = self._write_files(release)
+        if not is_there:
             published = datetime.now(UTC).isoformat(timespec="seconds")
             self.folder.write_json(
                 f"{release.version}/{RELEASE}", {**facts, "published": published}
             )
+        elif written:
+            logger.warning(
+                "%s was there, but damaged; written anew: %s.", release.version, ", ".join(written)
+            )
+        else:
+            logger.info("%s is already there, unchanged.", release.version)
         self._point_latest_at(release.version)
         return comparison
 
@@ -201,15 +227,60 @@ class Releases:
             )
         return line
 
-    def _verify(self, path: str, content: bytes) -> None:
-        info = self.folder.fs.info(self.folder.path(path))
+    def _check_same(self, version: str, files: Mapping[str, Any]) -> None:
+        theirs = self.describe(version)["files"]
+        names = sorted(files.keys() | theirs.keys())
+        other = [name for name in names if files.get(name) != theirs.get(name)]
+        if other:
+            raise SoundxError(
+                f"{self.folder} has a release {version} with other content "
+                f"({', '.join(other)}); a release is never overwritten. Train again for a version "
+                "of its own; evaluate and review before it is published."
+            )
+
+    def _write_files(self, release: Release) -> list[str]:
+        """Write the files that are not there yet, or not as they should be; return which."""
+        written = []
+        for name, content in release.classifier.files.items():
+            path = f"{release.version}/{name}"
+            if self._holds(path, content):
+                continue
+            self.folder.write(path, content)
+            if not self._holds(path, content):
+                raise SoundxError(
+                    f"{self.folder}/{path} did not arrive as it was sent; the latest release is "
+                    "unchanged. Publish again."
+                )
+            written.append(name)
+        return written
+
+    def _holds(self, path: str, content: bytes) -> bool:
+        """Tell whether a file is there and holds these bytes."""
+        try:
+            info = self.folder.fs.info(self.folder.path(path))
+        except FileNotFoundError:
+            return False
+        if info["size"] != len(content):
+            return False
         etag = str(info.get("ETag", "")).strip('"')
         if is_md5(etag):
-            same = etag == hashlib.md5(content, usedforsecurity=False).hexdigest()
+            return etag == hashlib.md5(content, usedforsecurity=False).hexdigest()
+        return self.folder.read(path) == content
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """Return what stands in a JSON file about releases."""
+        why = ""
+        try:
+            facts = self.folder.read_json(name)
+        except BrokenFileError as error:
+            why = error.why
         else:
-            same = self.folder.read(path) == content
-        if not same or info["size"] != len(content):
+            for field, kind in _FIELDS[name.rpartition("/")[2]].items():
+                if not isinstance(facts, dict) or not isinstance(facts.get(field), kind):
+                    why = f"it has no '{field}'"
+                    break
+        if why:
             raise SoundxError(
-                f"{self.folder}/{path} did not arrive as it was sent; the latest release is "
-                "unchanged. Publish again."
+                f"{self.folder.shown(name)} is damaged: {why}.", remedy=Remedy.ROLL_BACK
             )
+        return dict(facts)

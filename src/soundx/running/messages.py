@@ -47,6 +47,7 @@ _WAYS = {
         "YAMNet SavedModel you already have; (3) do without YAMNet, with less accuracy: "
         "--params=embedder=logmel."
     ),
+    Remedy.ROLL_BACK: " Name a whole release to be used: kedro rollback VERSION --env={env}",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -161,7 +162,7 @@ def _advice(remedy: Remedy | Setting | tuple[Setting, ...] | None, env: str | No
         return ""
     if isinstance(remedy, Remedy):
         if remedy in _WAYS:
-            return _WAYS[remedy].format(run=run_command())
+            return _WAYS[remedy].format(run=run_command(), env=env or "local")
         return f" Run: {command(remedy, env=env)}"
     settings = (remedy,) if isinstance(remedy, Setting) else remedy
     options = (f"--params={setting.name}={setting.value}" for setting in settings)

@@ -84,8 +84,10 @@ def _releases(project: Project) -> dict[str, dict[str, Any]]:
     ):
         return {}
     try:
-        releases = project.catalog.load("releases")
-        return {version: releases.describe(version) for version in releases}
+        described, damaged = project.catalog.load("releases").describe_all()
+        for error in damaged:
+            st.warning(escaped(error))
+        return dict(described)
     except (SoundxError, OSError, ValueError) as error:
         st.warning(f"The published models cannot be read: {escaped(error)}")
     except Exception as error:
