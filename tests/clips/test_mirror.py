@@ -76,6 +76,18 @@ def test_a_mirrored_file_that_was_changed_here_is_kept_when_its_source_goes(sour
     assert (root / "A/1.wav").read_bytes() == b"edited here"
 
 
+def test_a_folder_that_was_moved_out_and_linked_loses_nothing(source, tmp_path):
+    root, elsewhere = tmp_path / "raw", tmp_path / "elsewhere"
+    mirror(FolderSource(source), root)
+    (root / "A").rename(elsewhere)
+    (root / "A").symlink_to(elsewhere)
+    for name in ("A/1.wav", "A/2.wav"):
+        (source / name).unlink()
+    mirror(FolderSource(source), root, WHATEVER_WENT)
+    assert sorted(tree(elsewhere)) == ["1.wav", "2.wav"]
+    assert (root / "A").is_symlink()
+
+
 def test_a_mirrored_file_that_was_lost_here_comes_back(source, tmp_path):
     root = tmp_path / "raw"
     mirror(FolderSource(source), root)

@@ -38,6 +38,8 @@ _LONGEST_KEY_BYTES = 1024  # S3's own limit; folders inside folders without end 
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENXIO)
 """What one file may have against being read, where others may be read."""
 
+_LEADS_OUT = "a link in its folder leads out of the mirror"
+
 
 class MirrorOptions(Options):
     """What a run of ``mirror`` may do.
@@ -278,9 +280,12 @@ def _why_no_folder(root: Path, folder: Path) -> str | None:
         return "another file stands where its folder would be"
     except OSError as error:
         return f"its name cannot be a file's here: {error.strerror}"
-    if not folder.resolve().is_relative_to(root.resolve()):
-        return "a link in its folder leads out of the mirror"
-    return None
+    return None if _is_inside(root, folder) else _LEADS_OUT
+
+
+def _is_inside(root: Path, folder: Path) -> bool:
+    """Tell whether a folder of the mirror is in it, wherever links lead."""
+    return folder.resolve().is_relative_to(root.resolve())
 
 
 def _what_stands_there(final: Path, arrived: Path, *, ours: bool) -> str | None:
@@ -304,6 +309,9 @@ def _folds_case(root: Path) -> bool:
 
 def _remove(root: Path, key: str, entry: LedgerEntry) -> None:
     path = root / key
+    if not _is_inside(root, path.parent):
+        logger.warning("%s went away from the source, but %s: kept.", key, _LEADS_OUT)
+        return
     if entry.version and path.exists() and not entry.is_untouched(path):
         logger.warning("%s went away from the source, but was changed here: kept.", key)
         return
