@@ -9,15 +9,22 @@ import pytest
 
 from soundx.clips.listing import list_folder
 from soundx.clips.manifest import IngestionOptions, scan_clips
+from soundx.clips.mirror import mirror
 from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource
+from soundx.errors import SoundxError
 from soundx.markup import printable
 from soundx.storage.whole import whole_file
+from tests.conftest import every_byte
 
 STRANGE = {
     "cat/pipe.wav": "a pipe, not a file",
     "cat/socket.wav": "a socket, not a file",
     "cat/link.wav": "a link to nothing: No such file or directory",
+    "cat/circle.wav": "cannot be read: Too many levels of symbolic links",
+    "cat/below.wav": "cannot be read: Not a directory",
+    "cat/out.wav": "a link that leads out of the folder: put the file itself there",
+    "cat/device.wav": "a device, not a file",
     "wolf": "a link to a folder, which is not followed: put the folder itself there",
     "cat/\\xe9.wav": "its name is not UTF-8 text: rename it",
     "cat/a\\nb.wav": "control characters in its name: rename it",
@@ -31,6 +38,10 @@ def strange_files(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(folder):
         listening.bind("cat/socket.wav")  # the whole path would be too long for one
     (folder / "cat/link.wav").symlink_to("nowhere")
+    (folder / "cat/circle.wav").symlink_to("circle.wav")
+    (folder / "cat/below.wav").symlink_to("1.wav/x")
+    (folder / "cat/out.wav").symlink_to(__file__)
+    (folder / "cat/device.wav").symlink_to("/dev/zero")
     (folder / "wolf").symlink_to("dog")
     (folder / "cat/a\nb.wav").write_bytes(b"x")
     os.rename(folder / "cat/0.wav", os.fsencode(folder) + b"/cat/\xe9.wav")
@@ -60,6 +71,30 @@ def test_clips_put_there_by_hand_are_looked_at_as_carefully(folder):
     assert dict(zip(rejected["path"], rejected["reason"], strict=True)) == STRANGE
     with whole_file(folder / "all.csv") as partial:  # as text, whatever the names were
         partial.write_text(rejected.to_csv(), encoding="utf-8")
+
+
+def test_links_that_stay_in_the_folder_are_files_of_it_however_the_folder_is_reached(
+    folder, tmp_path_factory
+):
+    (folder / "dog/again.wav").symlink_to("../cat/0.wav")
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(folder)
+    for root in (folder, link):
+        assert ("dog/again.wav", "") in list_folder(root)
+
+
+def test_nothing_of_elsewhere_is_copied_out_of_a_source_or_quoted(folder, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("home") / "netrc"
+    secret.write_text("machine example.org password hunter2\n")
+    (folder / "dog/x.wav").symlink_to(secret)
+    (folder / "metadata.csv").symlink_to(secret)
+    root = tmp_path_factory.mktemp("project") / "01_raw"
+    assert dict(mirror(FolderSource(folder), root).refused).keys() == {"dog/x.wav", "metadata.csv"}
+    assert not any(b"hunter2" in (content or b"") for _, content in every_byte(root).values())
+    for raw in (root, folder):
+        with pytest.raises(SoundxError, match=r"metadata\.csv.*leads out of the folder") as caught:
+            scan_clips(RawClips(raw), IngestionOptions())
+        assert "hunter2" not in str(caught.value)
 
 
 def test_a_folder_is_listed_in_order_and_one_that_is_not_there_as_empty(folder):

@@ -20,7 +20,9 @@ _KINDS = {
 
 
 def list_folder(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield what lies in a folder and in those below it, in order; links are not followed.
+    """Yield what lies in a folder and in those below it, in order.
+
+    Links to folders are not followed, nor links to files that lead out of the folder.
 
     Args:
         root: The folder; where it is missing there is nothing.
@@ -46,7 +48,7 @@ def list_folder(root: Path) -> Iterator[tuple[str, str]]:
             if entry.is_dir(follow_symlinks=False):
                 inside.append(name)
             else:
-                yield name, _why_no_file(entry) or _why_no_name(name)
+                yield name, _why_no_entry(entry, root) or _why_no_name(name)
         waiting += reversed(inside)
 
 
@@ -55,16 +57,38 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
 
 
-def _why_no_file(entry: os.DirEntry[str]) -> str:
-    if entry.is_file():
-        return ""
+def why_no_file(path: Path, root: Path) -> str:
+    """Tell why what lies in a folder, or below it, is no file of it that can be opened.
+
+    Args:
+        path: Its path, that of the folder before it.
+        root: The folder: a link that leads out of it shows what its owner did not put there.
+
+    Returns:
+        The reason; empty of a file.
+    """
+    is_link = path.is_symlink()
     try:
-        kind = stat.S_IFMT(entry.stat().st_mode)
+        kind = stat.S_IFMT(path.stat().st_mode)
+        leads_out = is_link and not path.resolve().is_relative_to(root.resolve())
+    except FileNotFoundError as error:
+        return f"a link to nothing: {error.strerror}" if is_link else "it has gone"
     except OSError as error:
-        return f"a link to nothing: {error.strerror}" if entry.is_symlink() else "it has gone"
+        return f"cannot be read: {error.strerror}"
     if kind == stat.S_IFDIR:
-        return "a link to a folder, which is not followed: put the folder itself there"
-    return _KINDS.get(kind, "not a file")
+        return (
+            "a link to a folder, which is not followed: put the folder itself there"
+            if is_link
+            else "a folder, not a file"
+        )
+    if kind != stat.S_IFREG:
+        return _KINDS.get(kind, "not a file")
+    return "a link that leads out of the folder: put the file itself there" if leads_out else ""
+
+
+def _why_no_entry(entry: os.DirEntry[str], root: Path) -> str:
+    # of a plain file the folder tells all, and nothing more is asked
+    return "" if entry.is_file(follow_symlinks=False) else why_no_file(Path(entry.path), root)
 
 
 def _why_no_name(name: str) -> str:

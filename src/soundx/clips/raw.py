@@ -5,14 +5,16 @@ How it is filled is in ``mirror``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
-from soundx.clips.listing import list_folder
+from soundx.clips.listing import list_folder, why_no_file
 from soundx.clips.metadata import METADATA, read_metadata
+from soundx.errors import SoundxError
 
 ANSWERS = ":ANSWERS"
 """Folder of the clips that are cut out of recordings, as people answered: a folder a label."""
@@ -67,10 +69,15 @@ class RawClips:
         """Return ``metadata.csv`` with one row a filename, or None where there is none.
 
         Raises:
-            SoundxError: It is no such table, or names a file twice.
+            SoundxError: It is no such table, or names a file twice; or there is one that cannot
+                be read or was not brought here: labels would be lost without a word.
         """
         path = self.root / METADATA
-        if not path.is_file():
+        if not os.path.lexists(path):
+            if reason := dict(self.refused()).get(METADATA):
+                raise SoundxError(f"The source's {METADATA} cannot be used: {reason}.")
             return None
+        if reason := why_no_file(path, self.root):
+            raise SoundxError(f"{path} cannot be used: {reason}.")
         roots = (self._source(), self.root.absolute())
         return read_metadata(path, [Path(root) for root in roots if root])
