@@ -51,6 +51,21 @@ def test_few_recordings_make_few_folds():
         assign_folds(clips(n_groups=1), CrossValidationOptions())
 
 
+def test_labels_of_few_clips_make_few_folds(caplog):
+    caplog.set_level("INFO")
+    folds = assign_folds(clips(n_groups=8, per_group=1), CrossValidationOptions())
+    assert (folds.groupby(["fold", "label"]).size() == 1).all()
+    assert folds["fold"].nunique() == 4
+    assert "4 folds, not 5" in caplog.text
+    official = pd.array([1, 2, 3, 4, 5, 6, pd.NA, pd.NA], "Int64")
+    labels = [*"ABABAB", "C", "D"]
+    table = clips(n_groups=8, per_group=1, fold=official, label=labels)
+    answered = assign_folds(
+        table.assign(answered=[False] * 6 + [True] * 2), CrossValidationOptions()
+    )
+    assert answered["fold"].tolist()[:6] == [1, 2, 3, 4, 5, 6]
+
+
 def test_clips_that_are_never_trained_on_are_left_alone_and_many_are_drawn_from():
     table = clips(evaluation_only=[n < 30 for n in range(60)])
     assert len(assign_folds(table, CrossValidationOptions())) == 30

@@ -38,7 +38,8 @@ class CrossValidationOptions(Options):
     """How clips are left out in turn.
 
     Attributes:
-        k: Folds, where there are no official ones; fewer where there are fewer recordings.
+        k: Folds, where there are no official ones; fewer where there are fewer recordings, or
+            where no label has as many clips.
         folds: ``official`` (as in metadata.csv), ``grouped`` (dealt out by recording), or
             ``auto``: official ones where every clip has one.
         max_clips: With more clips than this, recordings are drawn at random.
@@ -145,10 +146,15 @@ def _deal(clips: pd.DataFrame, k: int, seed: int) -> np.ndarray:
     """Return a fold, from 0, for each clip: groups stay together, labels are spread evenly."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if k < _FEWEST:
-        return np.zeros(len(clips), np.int64)
     _, labels = np.unique(clips["label"], return_inverse=True)
     _, groups = np.unique(clips["group"], return_inverse=True)
+    # labels are spread over no more folds than the largest of them has clips
+    most = int(np.bincount(labels).max())
+    if most < k:
+        logger.info("%d folds, not %d: no label has more clips than that.", most, k)
+        k = most
+    if k < _FEWEST:
+        return np.zeros(len(clips), np.int64)
     folds = np.zeros(len(clips), np.int64)
     split = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     import warnings
