@@ -79,6 +79,10 @@ def test_rollback_points_at_an_older_release(releases):
     assert list(releases) == ["v1", "v2"]
     with pytest.raises(SoundxError, match=r"no release 'v9'\. There are: v1, v2"):
         releases.rollback("v9")
+    for none in ("", "v2/", "."):
+        with pytest.raises(SoundxError, match=r"no release '.*'\. There are: v1, v2"):
+            releases.rollback(none)
+    assert releases.latest == "v1"
 
 
 def test_a_failed_publish_leaves_the_latest_and_can_be_repeated(releases, monkeypatch):

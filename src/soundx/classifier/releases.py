@@ -118,8 +118,7 @@ class Releases:
             SoundxError: There is no such version, or the file is damaged.
         """
         if not self.folder.exists(f"{version}/{RELEASE}"):
-            known = ", ".join(self) or "none yet"
-            raise SoundxError(f"{self.folder} has no release '{version}'. There are: {known}.")
+            raise self._unknown(version)
         return self._read(f"{version}/{RELEASE}")
 
     def describe_all(self) -> tuple[dict[str, dict[str, Any]], list[SoundxError]]:
@@ -141,7 +140,8 @@ class Releases:
         Raises:
             SoundxError: There is no such release, or a file is missing or damaged.
         """
-        version = version or self.latest
+        if version is None:
+            version = self.latest
         if version is None:
             raise SoundxError(f"Nothing was ever published to {self.folder}.")
         files = {}
@@ -193,8 +193,14 @@ class Releases:
         Raises:
             SoundxError: There is no such release, or it is damaged.
         """
+        if version not in list(self):  # an empty one would be the folder itself
+            raise self._unknown(version)
         self.load(version)
         self._point_latest_at(version)
+
+    def _unknown(self, version: str) -> SoundxError:
+        known = ", ".join(self) or "none yet"
+        return SoundxError(f"{self.folder} has no release '{version}'. There are: {known}.")
 
     def _point_latest_at(self, version: str) -> None:
         self.folder.write_json(LATEST, {"version": version})
