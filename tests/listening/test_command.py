@@ -164,18 +164,42 @@ def test_killed_five_times_the_events_are_the_same(model, tmp_path):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
-def test_what_is_kept_and_broken_is_heard_again(classifier, tmp_path):
+def test_what_is_kept_and_broken_is_heard_again(classifier, tmp_path, caplog):
     path = tmp_path / "a.wav"
     soundfile.write(path, planted(40), 16_000)
     listener = Listener(classifier, tmp_path / "heard", event_rules(classifier))
     (first,) = listener.listen(find_recordings([str(path)]))
     (end,) = (tmp_path / "heard").glob("*.json")
-    for spoil in (lambda: end.write_text("{"), lambda: end.with_suffix(".f32").write_bytes(b"")):
+    rows = end.with_suffix(".f32")
+
+    def garble():
+        content = bytearray(rows.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        rows.write_bytes(content)
+
+    for spoil in (lambda: end.write_text("{"), lambda: rows.write_bytes(b""), garble):
         spoil()
         (again,) = listener.listen(find_recordings([str(path)]))
         assert again.events == first.events
         np.testing.assert_array_equal(again.rows, first.rows)
+    assert caplog.text.count("is broken") == 1
+    assert str(rows) in caplog.text
     assert kept.Kept(tmp_path / "heard", end.stem, len(classifier.labels)).ending is not None
+
+
+def test_what_an_earlier_version_kept_without_a_checksum_is_taken_as_it_is(classifier, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, planted(40), 16_000)
+    listener = Listener(classifier, tmp_path / "heard", event_rules(classifier))
+    (first,) = listener.listen(find_recordings([str(path)]))
+    (end,) = (tmp_path / "heard").glob("*.json")
+    told = json.loads(end.read_text())
+    del told["rows_checksum"]
+    end.write_text(json.dumps(with_checksum(told)))
+    before = end.read_bytes()
+    (again,) = listener.listen(find_recordings([str(path)]))
+    assert again.events == first.events
+    assert end.read_bytes() == before
 
 
 @pytest.mark.parametrize("seconds", [20, 30, 60, 70])

@@ -2,13 +2,16 @@
 
 Of each recording there is a file of window probabilities that grows by whole pieces, and, once it
 is heard to its end, one that says so. The piece that was written last when the process died is cut
-off. They are keyed by recording, its bytes' state and the model: what changes is heard anew.
+off; rows that are not those that their ending tells of are heard again. They are keyed by
+recording, its bytes' state and the model: what changes is heard anew.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import logging
+import zlib
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from soundx.errors import BrokenFileError
 from soundx.listening.windows import PIECE_ROWS
 from soundx.storage.checksum import parse_json, with_checksum
 from soundx.storage.whole import whole_file
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Ending:
         whole: Probabilities of all of it; empty where it could not be heard.
         starts_at: When it began by the clock, ISO 8601; empty where that is not known.
         error: Why it could not be heard; empty where it could.
+        rows_checksum: CRC-32 of the rows; None in endings of earlier versions, which had none.
     """
 
     n_samples: int
@@ -38,6 +44,7 @@ class Ending:
     whole: tuple[float, ...]
     starts_at: str = ""
     error: str = ""
+    rows_checksum: int | None = None
 
 
 class Kept:
@@ -53,10 +60,11 @@ class Kept:
         self._rows = folder / f"{key}.f32"
         self._end = folder / f"{key}.json"
         self._n_labels = n_labels
+        self._checksum = 0  # of the rows, while they grow
 
     @property
     def ending(self) -> Ending | None:
-        """How it ended; None where it has not, or what says so is broken."""
+        """How it ended; None where it has not, or the rows or what says so are broken."""
         try:
             fields: dict[str, Any] = parse_json(self._end.read_bytes(), str(self._end))
             ending = Ending(**{**fields, "whole": tuple(fields["whole"])})
@@ -64,20 +72,32 @@ class Kept:
             return None
         if ending.n_rows and not ending.n_samples:  # rows of no sound: that was no ending
             return None
-        size = self._rows.stat().st_size if self._rows.exists() else 0
-        return ending if size >= ending.n_rows * self._row_bytes else None
+        rows = self.rows()[: ending.n_rows]
+        if len(rows) < ending.n_rows:
+            return None
+        if ending.rows_checksum not in (None, zlib.crc32(rows.data)):
+            logger.warning(
+                "%s is broken: it is not what was heard. The recording has to be heard again.",
+                self._rows,
+            )
+            return None
+        return ending
 
     def resume(self) -> int:
         """Cut off the last piece, whole or not; return how many rows are left.
 
         The last piece may be the end of the recording, and how long that is, and what is said of
-        all of it, is known only by hearing its last piece.
+        all of it, is known only by hearing its last piece. Where an ending is there, but cannot
+        be used, nothing is left: the rows may be what is wrong.
         """
         self._rows.parent.mkdir(parents=True, exist_ok=True)
-        self._end.unlink(missing_ok=True)
+        if self._end.exists():
+            self.restart()
+            self._end.unlink(missing_ok=True)
         with self._rows.open("ab") as file:
             n_rows = max(file.tell() - 1, 0) // (PIECE_ROWS * self._row_bytes) * PIECE_ROWS
             file.truncate(n_rows * self._row_bytes)
+        self._checksum = zlib.crc32(self.rows().data)
         return n_rows
 
     def restart(self) -> None:
@@ -86,13 +106,16 @@ class Kept:
 
     def add(self, rows: Float32) -> None:
         """Append rows [shape=(n, n_labels)]."""
+        content = np.ascontiguousarray(rows, "<f4").tobytes()
+        self._checksum = zlib.crc32(content, self._checksum)
         with self._rows.open("ab") as file:
-            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+            file.write(content)
 
     def end(self, ending: Ending) -> None:
         """Say that all has been heard."""
+        told = asdict(replace(ending, rows_checksum=self._checksum))
         with whole_file(self._end) as partial:
-            partial.write_text(json.dumps(with_checksum(asdict(ending))))
+            partial.write_text(json.dumps(with_checksum(told)))
 
     def rows(self) -> Float32:
         """Return the rows, read from disk as they are needed [shape=(n_rows, n_labels)]."""
