@@ -352,3 +352,13 @@ def test_broken_notes_are_named_and_set_aside_by_who_makes_them_again(folder, rn
     kept.set_current(INFO)
     assert EmbeddingStore(folder).current.rejected == ({} if "rejected" in name else {"c": "why"})
     assert_holds(folder, some)
+
+
+def test_whose_shards_they_are_is_noted_again_where_that_is_gone(folder, rng):
+    """No shard is missing, so that none is written, which would note it."""
+    kept = EmbeddingStore(folder)
+    some = clips(rng, a=3)
+    kept.of(INFO).add_shard(some)
+    folder.remove("test-1/embedder.json")
+    assert EmbeddingStore(folder).mend(INFO).holds("a").all()
+    np.testing.assert_array_equal(EmbeddingStore(folder).named("test-1").frames(["a"]), some["a"])

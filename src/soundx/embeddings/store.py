@@ -327,6 +327,7 @@ class EmbeddingSet:
         """Set aside what is broken: shards, and what stands beside them. All of it is read.
 
         The clips of such a shard are then missing, and embedded again by whoever embeds those.
+        Whose set it is, is noted again where it is not: shards that are whole need no others.
         """
         for name in (_EMBEDDER, _REJECTED):
             _set_aside_broken(self.folder, name)
@@ -336,6 +337,8 @@ class EmbeddingSet:
             if why is not None:
                 self.folder.set_aside(name, why)
                 self._known = None
+        if self._shards():
+            self._begin()
 
     def __contains__(self, clip_id: str) -> bool:
         return bool(self.holds([clip_id])[0])
