@@ -314,6 +314,23 @@ def test_a_broken_shard_is_named_set_aside_and_missing(folder, rng, garble, capl
     assert_holds(folder, some | more)
 
 
+def test_a_shard_that_is_a_link_to_nothing_is_broken(tmp_path, rng, caplog):
+    folder = Folder(str(tmp_path))
+    some = clips(rng, a=3)
+    EmbeddingStore(folder).of(INFO).add_shard(some)
+    (name,) = shards(folder)
+    shard = tmp_path / "test-1" / name
+    shard.unlink()
+    shard.symlink_to(tmp_path / "disk that is gone")
+    with pytest.raises(BrokenFileError, match=f"{name} is broken: it is a link to nothing"):
+        EmbeddingStore(folder).of(INFO).frames(["a"])
+    mended = EmbeddingStore(folder).mend(INFO)
+    assert not mended.holds("a").any()
+    assert name in caplog.text
+    mended.add_shard(some)
+    assert_holds(folder, some)
+
+
 def test_a_shard_of_something_else_is_broken(folder, rng):
     kept = EmbeddingStore(folder).of(INFO)
     kept.add_shard(clips(rng, a=2))

@@ -177,7 +177,19 @@ def test_what_is_kept_and_broken_is_heard_again(classifier, tmp_path, caplog):
         content[len(content) // 2] ^= 0xFF
         rows.write_bytes(content)
 
-    for spoil in (lambda: end.write_text("{"), lambda: rows.write_bytes(b""), garble):
+    def lose(told):
+        rows.unlink()
+        rows.symlink_to(tmp_path / "gone" / "disk")
+        if not told:
+            end.unlink()
+
+    for spoil in (
+        lambda: end.write_text("{"),
+        lambda: rows.write_bytes(b""),
+        garble,
+        lambda: lose(told=True),
+        lambda: lose(told=False),
+    ):
         spoil()
         (again,) = listener.listen(find_recordings([str(path)]))
         assert again.events == first.events

@@ -296,9 +296,16 @@ class EmbeddingSet:
         """Yield a shard to read; what shows while it is read that it is broken, names it.
 
         Raises:
-            BrokenFileError: It is not Parquet, or not what was written.
+            BrokenFileError: It is not Parquet, or not what was written, or a link to nothing.
+            FileNotFoundError: It is no longer there.
         """
-        with self.folder.open(shard) as file:
+        try:
+            opened = self.folder.open(shard)
+        except FileNotFoundError:
+            if shard not in self._shards():  # another process has merged it
+                raise
+            raise self._broken(shard, "it is a link to nothing") from None
+        with opened as file:
             try:
                 yield pq.ParquetFile(file, **LOAD_PARQUET)
             except BrokenFileError as error:
@@ -310,7 +317,10 @@ class EmbeddingSet:
                 why = found
             else:
                 return
-        raise BrokenFileError(self.folder.shown(shard), why, remedy=Remedy.PREPROCESS)
+        raise self._broken(shard, why)
+
+    def _broken(self, shard: str, why: str) -> BrokenFileError:
+        return BrokenFileError(self.folder.shown(shard), why, remedy=Remedy.PREPROCESS)
 
     def _why_broken(self, shard: str) -> str | None:
         """Read a shard whole; tell what is wrong with it, None where nothing is."""

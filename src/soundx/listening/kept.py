@@ -91,7 +91,7 @@ class Kept:
         be used, nothing is left: the rows may be what is wrong.
         """
         self._rows.parent.mkdir(parents=True, exist_ok=True)
-        if self._end.exists():
+        if self._end.exists() or not self._rows.exists():  # not there, or a link to nothing
             self.restart()
             self._end.unlink(missing_ok=True)
         with self._rows.open("ab") as file:
