@@ -204,7 +204,7 @@ def rows(folder: Path, scratch: Path, n_clips: str) -> None:
     tables, _ = build_model_input(manifest, splits, store)
     figures["model_input"] = time.perf_counter() - begin
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    options = TrainingOptions(max_epochs=1, hidden_units=(8,), batch_size=4096)
+    options = TrainingOptions(max_epochs=1, hidden_units=(8,), batch_size=4096, learn_noise=False)
     figures["train_an_epoch"] = took(
         lambda: train_heads(tables, store, options, RejectionOptions())
     )

@@ -66,8 +66,10 @@ def cross_validation(folder: Path) -> dict[str, Any]:
     store, manifest = stored(folder, 2000, 50, 10)
     begin = time.perf_counter()
     folds = nodes.deal_folds(manifest, store, CrossValidationOptions())
-    table = nodes.predict_out_of_fold(folds, store, TrainingOptions())
-    nodes.score_cross_validation(table, manifest, store, TrainingOptions(), RejectionOptions())
+    table = nodes.predict_out_of_fold(folds, store, TrainingOptions(learn_noise=False))
+    nodes.score_cross_validation(
+        table, manifest, store, TrainingOptions(learn_noise=False), RejectionOptions()
+    )
     return {"seconds": time.perf_counter() - begin}
 
 
@@ -86,7 +88,7 @@ def heads(folder: Path, n_clips: int = 2000, n_frames: int = 10) -> dict[str, An
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begin = time.perf_counter()
-    train_heads(tables, store, TrainingOptions(), RejectionOptions())
+    train_heads(tables, store, TrainingOptions(learn_noise=False), RejectionOptions())
     return {"seconds": time.perf_counter() - begin, "before_mib": before}
 
 

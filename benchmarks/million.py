@@ -270,9 +270,9 @@ def cross_validation(run: Run) -> Work:
 
     def work() -> None:
         folds = nodes.deal_folds(manifest, run.store, CrossValidationOptions())
-        table = nodes.predict_out_of_fold(folds, run.store, TrainingOptions())
+        table = nodes.predict_out_of_fold(folds, run.store, TrainingOptions(learn_noise=False))
         nodes.score_cross_validation(
-            table, manifest, run.store, TrainingOptions(), RejectionOptions()
+            table, manifest, run.store, TrainingOptions(learn_noise=False), RejectionOptions()
         )
 
     return work, None
@@ -289,7 +289,9 @@ def training(run: Run) -> Work:
 
     dataset = TableFolderDataset(path=str(run.folder / "model_input"))
     return (
-        lambda: train_heads(dataset.load(), run.store, TrainingOptions(), RejectionOptions()),
+        lambda: train_heads(
+            dataset.load(), run.store, TrainingOptions(learn_noise=False), RejectionOptions()
+        ),
         run.heads.save,
     )
 

@@ -141,6 +141,12 @@ def test_a_page_is_written_and_its_answers_are_taken(project, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["review-page", "--n", "5", "--output", str(page)]) == 0
     assert "5 windows" in capsys.readouterr().err
+    noise = project / "04_feature/noise/noise.npz"
+    content = noise.read_bytes()
+    noise.write_bytes(b"broken")
+    assert main(["review-page", "--n", "5", "--output", str(tmp_path / "other.html")]) == 1
+    assert "Noise is to be learnt" in capsys.readouterr().err
+    noise.write_bytes(content)
     assert "Content-Security-Policy" in page.read_text()
     index = load("window_index", **params(project))
     file = index.recordings[0].file

@@ -12,6 +12,7 @@ from soundx.audio import SAMPLE_RATE_HZ
 from soundx.embedders.base import EmbedderInfo, Part
 from soundx.embedders.logmel import LogMelEmbedder
 from soundx.embeddings.store import EmbeddingStore
+from soundx.errors import Remedy, SoundxError
 from soundx.modelling import training
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.noise import (
@@ -126,12 +127,14 @@ def test_stretches_are_of_one_to_five_frames_wherever_they_fit():
     assert set(map(tuple, stretches)) == {(0, 0), (1, 1), (0.5, 1)}
 
 
-def test_noise_of_another_embedder_is_none():
+def test_noise_that_is_missing_or_of_another_embedder_is_an_error():
     info = EmbedderInfo("test", "test-1", 2, 0.96, 0.48)
     mine = NoiseFrames("test-1", np.zeros((1, 1, 2), np.float32))
     assert noise_of(info, mine) is mine
-    assert noise_of(info, NoiseFrames("test-2", mine.frames)) is None
-    assert noise_of(info, None) is None
+    for other in (NoiseFrames("test-2", mine.frames), None):
+        with pytest.raises(SoundxError, match="no frames of it by test-1") as caught:
+            noise_of(info, other)
+        assert caught.value.remedy is Remedy.PREPROCESS
 
 
 def test_stretches_of_digital_silence_are_told_apart(embedder, clips):

@@ -53,7 +53,7 @@ def weights(heads):
 
 @pytest.mark.parametrize("head", ["ridge", "dense", pytest.param("seed", marks=pytest.mark.slow)])
 def test_spoilt_test_clips_change_nothing_that_is_learnt(project, head):
-    options = TrainingOptions(head=head, max_epochs=2, hidden_units=(8,))
+    options = TrainingOptions(head=head, max_epochs=2, hidden_units=(8,), learn_noise=False)
     honest = train_heads(*project(spoilt=False), options, RejectionOptions())
     spoilt = train_heads(*project(spoilt=True), options, RejectionOptions())
     for one, other in zip(weights(honest), weights(spoilt), strict=True):
@@ -64,7 +64,7 @@ def test_spoilt_test_clips_change_nothing_that_is_learnt(project, head):
 
 
 def test_a_refit_learns_from_them_and_remembers(project):
-    options = TrainingOptions(refit="all")
+    options = TrainingOptions(refit="all", learn_noise=False)
     honest = train_heads(*project(spoilt=False), options, RejectionOptions())
     spoilt = train_heads(*project(spoilt=True), options, RejectionOptions())
     assert not np.allclose(weights(honest)[-1], weights(spoilt)[-1])

@@ -48,7 +48,7 @@ def inputs(tmp_path_factory):
         "clip_manifest": manifest,
         "embeddings": store,
         "params:cross_validation": CrossValidationOptions(),
-        "params:training": TrainingOptions(),
+        "params:training": TrainingOptions(learn_noise=False),
         "params:rejection": RejectionOptions(),
         "noise_frames": None,
     }
@@ -134,18 +134,17 @@ def test_noise_is_learnt_in_every_fold_and_scored_in_none(made, inputs):
     known = {**inputs, "clip_manifest": labelled}
     plain = run(create_pipeline(), known)["out_of_fold_predictions"]
     assert (plain["background_probability"] == 0).all()
+    same = run(create_pipeline(), {**known, "noise_frames": noise})["out_of_fold_predictions"]
+    pd.testing.assert_frame_equal(same, plain)
+    known["params:training"] = TrainingOptions()
     learnt = run(create_pipeline(), {**known, "noise_frames": noise})["out_of_fold_predictions"]
     assert learnt["clip_id"].tolist() == plain["clip_id"].tolist()
     assert (learnt["background_probability"] > 0).all()
     total = np.stack(learnt["probabilities"]).sum(axis=1) + learnt["background_probability"]
     np.testing.assert_allclose(total, 1, atol=1e-5)
-    of_another = NoiseFrames("test-2", far)
-    for change in (
-        {"noise_frames": of_another},
-        {"noise_frames": noise, "params:training": TrainingOptions(learn_noise=False)},
-    ):
-        same = run(create_pipeline(), {**known, **change})["out_of_fold_predictions"]
-        pd.testing.assert_frame_equal(same, plain)
+    for found in (None, NoiseFrames("test-2", far)):
+        with pytest.raises(SoundxError, match="Noise is to be learnt"):
+            run(create_pipeline(), {**known, "noise_frames": found})
 
 
 def test_one_recording_alone_cannot_be_left_out(inputs):

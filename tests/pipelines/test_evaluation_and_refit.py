@@ -56,10 +56,11 @@ class Project:
 
     def train(self, **options):
         tables, _ = build_model_input(self.manifest, self.splits, self.store)
-        return train_heads(tables, self.store, TrainingOptions(**options), RejectionOptions())
+        training = TrainingOptions(learn_noise=False, **options)
+        return train_heads(tables, self.store, training, RejectionOptions())
 
     def cross_validate(self):
-        options = TrainingOptions()
+        options = TrainingOptions(learn_noise=False)
         folds = deal_folds(self.manifest, self.store, CrossValidationOptions())
         table = predict_out_of_fold(folds, self.store, options)
         found = score_cross_validation(

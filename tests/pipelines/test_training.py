@@ -71,7 +71,11 @@ def inputs(tmp_path_factory):
         "params:rejection": RejectionOptions(),
         "params:export": ExportOptions(),
         "params:training": TrainingOptions(
-            hidden_units=(16,), max_epochs=30, learning_rate=0.01, batch_size=8
+            hidden_units=(16,),
+            max_epochs=30,
+            learning_rate=0.01,
+            batch_size=8,
+            learn_noise=False,
         ),
     }
 
@@ -127,7 +131,7 @@ def test_the_classifier_answers_for_sounds_it_never_heard(made, inputs):
 
 @pytest.mark.parametrize("head", ["ridge", pytest.param("dense", marks=pytest.mark.slow)])
 def test_noise_is_learnt_as_none_of_the_labels(inputs, noise, head):
-    options = inputs["params:training"].model_copy(update={"head": head})
+    options = inputs["params:training"].model_copy(update={"head": head, "learn_noise": True})
     made = run(create_pipeline(), {**inputs, "noise_frames": noise, "params:training": options})
     heads, classifier = made["heads"], made["classifier"]
     assert heads.background
@@ -144,7 +148,7 @@ def test_noise_is_learnt_as_none_of_the_labels(inputs, noise, head):
     assert classifier.answer(silence)[0] == "unknown"
 
 
-@pytest.mark.parametrize("change", [{"learn_noise": False}, {"head": "seed", "max_epochs": 2}])
+@pytest.mark.parametrize("change", [{}, {"learn_noise": True, "head": "seed", "max_epochs": 2}])
 def test_noise_is_not_learnt_where_it_is_not_asked_for(inputs, noise, change):
     options = inputs["params:training"].model_copy(update=change)
     given = {**inputs, "noise_frames": noise, "params:training": options}
@@ -153,15 +157,14 @@ def test_noise_is_not_learnt_where_it_is_not_asked_for(inputs, noise, change):
     assert len(TREE.labels) not in {model.output_shape[-1] - 1 for model in heads.models.values()}
 
 
-def test_noise_of_another_embedder_is_not_learnt(inputs, made, noise):
-    other = dataclasses.replace(noise, fingerprint="other-1")
-    heads = run(create_pipeline(), {**inputs, "noise_frames": other})["heads"]
-    assert not heads.background
-    for found, expected in zip(
-        heads.models["labels"].get_weights(), made["heads"].models["labels"].get_weights(),
-        strict=True,
-    ):  # fmt: skip
-        np.testing.assert_array_equal(found, expected)
+def test_noise_that_is_to_be_learnt_and_is_not_there_stops_it(inputs, noise, monkeypatch):
+    options = inputs["params:training"].model_copy(update={"learn_noise": True})
+    monkeypatch.setattr(nodes, "train_labels", None)
+    for found in (None, dataclasses.replace(noise, fingerprint="other-1")):
+        given = {**inputs, "noise_frames": found, "params:training": options}
+        with pytest.raises(SoundxError, match="Noise is to be learnt") as caught:
+            run(create_pipeline(), given)
+        assert caught.value.remedy is Remedy.PREPROCESS
 
 
 def test_what_is_closed_form_has_no_curves(made):
@@ -276,5 +279,7 @@ def test_left_out_accuracy_is_of_labelled_clips_among_the_labels(inputs, noise, 
         return dataclasses.replace(trained, chosen=chosen, left_out=(places, probabilities))
 
     monkeypatch.setattr(nodes, "train_labels", sure_of_background)
-    heads = run(create_pipeline(), {**inputs, "noise_frames": noise})["heads"]
+    options = inputs["params:training"].model_copy(update={"learn_noise": True})
+    given = {**inputs, "noise_frames": noise, "params:training": options}
+    heads = run(create_pipeline(), given)["heads"]
     assert heads.training["left_out_accuracy"] == 1.0

@@ -143,7 +143,10 @@ class EmbeddingsDataset(FolderDataset[EmbedderInfo, EmbeddingStore]):
 
 
 class NoiseFramesDataset(FolderDataset[NoiseFrames, NoiseFrames | None]):
-    """Frames of noise, learnt as background; none where there are none, or they are broken."""
+    """Frames of noise, learnt as background; None where there are none, or they are broken.
+
+    That is for what makes them again; what learns from them asks ``noise_of``.
+    """
 
     _FILE = "noise.npz"
 

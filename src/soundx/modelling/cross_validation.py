@@ -94,7 +94,7 @@ def predict_left_out(
         [shape=(n_clips, n_classes)] each; background is a class where it or noise is learnt.
     """
     known = Labelled.of(table)
-    noise = noise if options.learn_noise and options.head != "seed" else None
+    noise = noise if options.learns_noise else None
     if noise is not None:
         known = replace(known, n_classes=len(known.tree.labels) + 1)
     if options.head == "ridge":

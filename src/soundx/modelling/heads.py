@@ -67,6 +67,11 @@ class TrainingOptions(Options):
     seed: Seed = 7
 
     @property
+    def learns_noise(self) -> bool:
+        """Whether noise is learnt: where it is wanted, by a head that can."""
+        return self.learn_noise and self.head != "seed"
+
+    @property
     def learnt_sides(self) -> tuple[str, ...]:
         """Sides of the split that what is shipped has learnt from, by whatever head."""
         return ("train", "validation", *(("test",) if self.refit == "all" else ()))

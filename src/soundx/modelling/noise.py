@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
 from soundx.embedders.base import EmbedderInfo, Part
+from soundx.errors import Remedy, SoundxError
 from soundx.modelling.pooling import pool_frames
 from soundx.modelling.vectors import MAX_WINDOW_FRAMES
 
@@ -80,9 +81,19 @@ def are_silent(vectors: Float32, silence: Float32) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(vectors - silence).max(axis=1, initial=0.0) < _ALIKE)
 
 
-def noise_of(info: EmbedderInfo, noise: NoiseFrames | None) -> NoiseFrames | None:
-    """Return noise frames where they are of this embedder; else none: they are of an older run."""
-    return noise if noise is not None and noise.fingerprint == info.fingerprint else None
+def noise_of(info: EmbedderInfo, noise: NoiseFrames | None) -> NoiseFrames:
+    """Return noise frames once they are known to be of this embedder.
+
+    Raises:
+        SoundxError: There are none, or they are of another embedder.
+    """
+    if noise is None or noise.fingerprint != info.fingerprint:
+        raise SoundxError(
+            "Noise is to be learnt (training.learn_noise), and there are no frames of it by "
+            f"{info.fingerprint}.",
+            remedy=Remedy.PREPROCESS,
+        )
+    return noise
 
 
 def noise_clips() -> list[Float32]:

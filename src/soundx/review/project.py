@@ -65,16 +65,19 @@ def open_review(
         tell: Is told what is being done.
 
     Raises:
-        SoundxError: No recordings were kept, or by another embedder than the clips.
+        SoundxError: No recordings were kept, or by another embedder than the clips; or noise is
+            to be learnt beside clips, and there are no frames of it.
     """
     index: WindowIndex = entries.load("window_index")
     store: EmbeddingStore = entries.load("recording_embeddings")
     stored = store.named(index.fingerprint)
     tell("Reading clips ...")
     noise = entries.load("noise_frames") if entries.has("noise_frames") else None
-    clips = Clips.none(stored.info, noise_of(stored.info, noise) if training.learn_noise else None)
     if entries.has("model_input") and entries.has("embeddings"):
         clips = _clips(entries, index, noise, training, rejection)
+    else:  # nor is there noise before clips are embedded
+        known = training.learn_noise and noise is not None
+        clips = Clips.none(stored.info, noise_of(stored.info, noise) if known else None)
     version, shipped = "", None
     if entries.has("classifier"):
         classifier: Classifier = entries.load("classifier")
@@ -123,4 +126,5 @@ def _clips(
     if "answered" in manifest:  # the answers themselves tell of those
         cut = set(manifest.loc[manifest["answered"].astype(bool), "clip_id"])
         table = table[~table["clip_id"].isin(list(cut))]
-    return Clips.of(table, embedded, noise_of(embedded.info, noise), training, rejection)
+    noise = noise_of(embedded.info, noise) if training.learn_noise else None
+    return Clips.of(table, embedded, noise, training, rejection)

@@ -64,9 +64,12 @@ def predict_out_of_fold(
 
     Returns:
         One row a clip, the columns of ``OUT_OF_FOLD_COLUMNS`` and ``probabilities``.
+
+    Raises:
+        SoundxError: Noise is to be learnt, and there are no frames of it by this embedder.
     """
     embedded = embeddings.current
-    noise = noise_of(embedded.info, noise_frames)
+    noise = noise_of(embedded.info, noise_frames) if training.learns_noise else None
     probabilities, raw = predict_left_out(folds, embedded, training, noise)
     known = Labelled.of(folds)
     n_labels = len(known.tree.labels)

@@ -115,6 +115,10 @@ def train_heads(
 
     Thresholds are chosen on clips whose recordings were not learnt from: of ``ridge`` each
     left out in turn, of the others those of validation.
+
+    Raises:
+        SoundxError: Embeddings are of another embedder than the model input; or noise is to be
+            learnt, and there are no frames of it by this embedder.
     """
     del parity_clips  # the gate hears them; here they only have to be there first
     table = model_input[GENERAL]
@@ -129,7 +133,7 @@ def train_heads(
         # each head has classes of its own, and background is none of them
         trained = train_by_head({**model_input, GENERAL: labelled}, embedded, tree, training)
     else:
-        noise = noise_of(embedded.info, noise_frames) if training.learn_noise else None
+        noise = noise_of(embedded.info, noise_frames) if training.learns_noise else None
         background = noise is not None or bool((learnt["label"] == BACKGROUND).any())
         clips = learnt.assign(target=targets)
         trained = train_labels(clips, embedded, len(number) + background, training, noise)
