@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
+from kedro.io import DatasetError
 
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions
 from soundx.clips.mirror import MirrorOptions
@@ -28,7 +29,9 @@ def ingest(tmp_path):
             {
                 "bucket_clips": source,
                 "raw_clips": RawClipsDataset(path=str(tmp_path / "01_raw")),
-                "answered_clips": AnsweredClipsDataset(path=str(tmp_path / "01_raw")),
+                "answered_clips": AnsweredClipsDataset(
+                    path=str(tmp_path / "01_raw"), answers={"path": str(tmp_path / "09_review")}
+                ),
                 "answers": AnswersDataset(path=str(tmp_path / "09_review")),
                 "params:mirror": MirrorOptions(),
                 "params:dry_run": False,
@@ -118,6 +121,25 @@ def test_answers_become_clips_of_their_recordings(ingest, write_clip, tmp_path, 
     assert sorted(manifest.loc[manifest["answered"], "label"]) == [BACKGROUND, "frog_small"]
     assert not (tmp_path / "01_raw" / mine.loc["B", "path"]).exists()
     assert len(manifest[~manifest["answered"]]) == 3
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_without_the_table_of_answers_no_clip_is_taken_away(ingest, write_clip, tmp_path, dangling):
+    write_clip("01_raw/A/a.wav")
+    answer = Answer(str(write_clip("night.wav", seconds=4)), 0, 1.92, "B", "Ann")
+    table = AnswersFile(tmp_path / "09_review/answers.csv")
+    table.add([answer])
+    ingest(None)
+    kept = table.path.rename(tmp_path / "kept.csv")
+    if dangling:
+        table.path.symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(DatasetError, match=r"answers\.csv is gone, .* Put it back"):
+        ingest(None)
+    assert len(list(tmp_path.glob("01_raw/:ANSWERS/B/*.wav"))) == 1
+    kept.replace(table.path)
+    table.remove([answer])  # the table is there, and empty
+    ingest(None)
+    assert not list(tmp_path.glob("01_raw/:ANSWERS/B/*.wav"))
 
 
 def test_a_clip_among_the_answers_that_nobody_gave_is_rejected(ingest, write_clip):

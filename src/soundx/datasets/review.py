@@ -27,12 +27,17 @@ class AnswersDataset(FolderDataset[Any, list[Answer]]):
     def load(self) -> list[Answer]:
         if self._folder.is_local:
             return self.file.read()
-        if not self._folder.exists(_NAME):
+        if not self.is_there:
             return []
         return read_answers(self._folder.read(_NAME), self._folder.shown(_NAME))
 
     def save(self, data: Any) -> None:
         raise SoundxError("Answers are people's: no run writes them.")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a table, with answers in it or without."""
+        return self._folder.exists(_NAME)
 
     @property
     def file(self) -> AnswersFile:
@@ -61,11 +66,15 @@ class AnsweredClipsDataset(AbstractDataset[AnsweredClipsJob, dict[str, str]]):
 
     Args:
         path: The folder of the mirror, as of ``RawClipsDataset``.
+        answers: Where the table of answers is, as ``{path: ...}``: without it no clip is removed.
         metadata: For Kedro-Viz.
     """
 
-    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, path: str, answers: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
         self._root = local_folder(path)
+        self._answers = AnswersDataset(**answers)
         self.metadata = metadata
 
     def load(self) -> dict[str, str]:
@@ -73,6 +82,12 @@ class AnsweredClipsDataset(AbstractDataset[AnsweredClipsJob, dict[str, str]]):
         return answered_clips(self._root / ANSWERS, self._root)
 
     def save(self, data: AnsweredClipsJob) -> None:
+        if not self._answers.is_there and self.load():
+            raise SoundxError(
+                f"{self._answers.folder.shown(_NAME)} is gone, and clips that were cut for the "
+                f"answers in it stand in {data.folder}. Put it back; or remove that folder, if none "
+                "of them are to be learnt from."
+            )
         cut_answers(data)
 
     def _exists(self) -> bool:
