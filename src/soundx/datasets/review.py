@@ -85,8 +85,8 @@ class AnsweredClipsDataset(AbstractDataset[AnsweredClipsJob, dict[str, str]]):
         if not self._answers.is_there and self.load():
             raise SoundxError(
                 f"{self._answers.folder.shown(_NAME)} is gone, and clips that were cut for the "
-                f"answers in it stand in {data.folder}. Put it back; or remove that folder, if none "
-                "of them are to be learnt from."
+                f"answers in it stand in {data.folder}. Put it back; or remove that folder, if no "
+                "clip of it is to be learnt from."
             )
         cut_answers(data)
 
