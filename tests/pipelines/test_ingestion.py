@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,10 +11,12 @@ from kedro.io import DatasetError
 
 from soundx.clips.manifest import MANIFEST_DTYPES, IngestionOptions
 from soundx.clips.mirror import MirrorOptions
+from soundx.clips.raw import RawClips
 from soundx.clips.source import FolderSource
+from soundx.clips.waveforms import ClipWaveforms
 from soundx.datasets.clips import RawClipsDataset
 from soundx.datasets.review import AnsweredClipsDataset, AnswersDataset
-from soundx.errors import Remedy, SoundxError
+from soundx.errors import ClipChangedError, Remedy, SoundxError
 from soundx.labels import BACKGROUND
 from soundx.pipelines.ingestion import create_pipeline
 from soundx.review.answers import UNSURE, Answer, AnswersFile
@@ -121,6 +125,27 @@ def test_answers_become_clips_of_their_recordings(ingest, write_clip, tmp_path, 
     assert sorted(manifest.loc[manifest["answered"], "label"]) == [BACKGROUND, "frog_small"]
     assert not (tmp_path / "01_raw" / mine.loc["B", "path"]).exists()
     assert len(manifest[~manifest["answered"]]) == 3
+
+
+def rot(file):
+    """Change a byte, as a disk does: size and time of change stay."""
+    state, content = file.stat(), bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_a_clip_that_rotted_is_fetched_and_read_again(ingest, write_clip, tmp_path, mirrored):
+    write_clip("source/A/a.wav" if mirrored else "01_raw/A/a.wav")
+    source = FolderSource(tmp_path / "source") if mirrored else None
+    before = ingest(source)["clip_manifest"]
+    rot(tmp_path / "01_raw/A/a.wav")
+    with pytest.raises(ClipChangedError):
+        ClipWaveforms(RawClips(tmp_path / "01_raw"), before)["A/a.wav"]()
+    after = ingest(source)["clip_manifest"]
+    assert (after["clip_id"].tolist() == before["clip_id"].tolist()) == mirrored
+    ClipWaveforms(RawClips(tmp_path / "01_raw"), after)["A/a.wav"]()
 
 
 @pytest.mark.parametrize("dangling", [False, True])

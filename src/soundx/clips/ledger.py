@@ -113,6 +113,14 @@ class Ledger:
         """Note that a file is no longer ours."""
         self._db.execute("DELETE FROM files WHERE key = ?", (key,))
 
+    def doubt(self, key: str) -> None:
+        """Note that a file put there is not what it was: it is ours still, and fetched again."""
+        nothing = ("", -1, 0)
+        self._db.execute(
+            "UPDATE files SET version = ?, size = ?, mtime_ns = ?, checksum = ? WHERE key = ?",
+            (*nothing, _checksum(key, *nothing), key),
+        )
+
     def set_refused(self, refused: Iterable[tuple[str, str]]) -> None:
         """Replace the list of keys that were refused, with reasons."""
         self._db.execute("BEGIN")

@@ -6,7 +6,9 @@ How it is filled is in ``mirror``.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ import pandas as pd
 from soundx.clips.ledger import KEPT_BY_SOUNDX, Ledger
 from soundx.clips.listing import list_folder, why_no_file
 from soundx.clips.metadata import METADATA, read_metadata
+from soundx.clips.scans import ScanMemory
 from soundx.errors import SoundxError
 
 ANSWERS = ":ANSWERS"
@@ -50,6 +53,17 @@ class RawClips:
     def files(self) -> Iterator[str]:
         """Yield the relative paths of all files, in order, soundx's own left out."""
         return (name for name, problem in self.entries() if not problem)
+
+    def doubt(self, name: str) -> None:
+        """Have the next ingestion fetch and read a file again: its bytes are not those it found.
+
+        A disk that loses bytes leaves size and time as they were, by which a file counts as
+        unchanged.
+        """
+        with suppress(OSError, sqlite3.Error), Ledger.to_write(self.root) as ledger:
+            ledger.doubt(name)
+        with suppress(sqlite3.Error), ScanMemory(self.root) as memory:
+            memory.forget(name)
 
     def refused(self) -> list[tuple[str, str]]:
         """Return (key, reason) of what the mirror would not bring here."""

@@ -79,6 +79,11 @@ class ScanMemory:
             self._db.execute("BEGIN")
             self._unwritten = 0
 
+    def forget(self, path: str) -> None:
+        """Have a file read again, whatever its size and time of change say."""
+        if self._db is not None:
+            self._db.execute("DELETE FROM scans WHERE path = ?", (path,))
+
 
 def _with_checksum(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}{text}"

@@ -15,7 +15,7 @@ import pandas as pd
 from soundx.audio import Float32
 from soundx.audio.decoding import decode_blocks, decode_clip
 from soundx.clips.raw import RawClips
-from soundx.errors import AudioError
+from soundx.errors import AudioError, ClipChangedError
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,13 @@ class ClipFile:
         path: Its file in the mirror.
         origin: URL of what was mirrored, for machines that do not see the mirror.
         clip_id: Hash of its bytes, which what is decoded must have; empty where any will do.
+        clips: The mirror; it is told of a file whose bytes have changed.
     """
 
     path: Path
     origin: str = ""
     clip_id: str = ""
+    clips: RawClips | None = None
 
     def __call__(self) -> Float32:
         """Return all of it; see ``decode_clip``."""
@@ -45,7 +47,12 @@ class ClipFile:
     @contextmanager
     def _file(self) -> Iterator[Path]:
         if not self.origin or self.path.exists():
-            yield self.path
+            try:
+                yield self.path
+            except ClipChangedError:
+                if self.clips is not None:
+                    self.clips.doubt(self.path.relative_to(self.clips.root).as_posix())
+                raise
             return
         with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
             path = Path(folder) / self.path.name
@@ -74,7 +81,7 @@ class ClipWaveforms(Mapping[str, ClipFile]):
 
     def __getitem__(self, path: str) -> ClipFile:
         origin = f"{self._origin.rstrip('/')}/{path}" if self._origin else ""
-        return ClipFile(self._clips.path(path), origin, self._id_of[path])
+        return ClipFile(self._clips.path(path), origin, self._id_of[path], self._clips)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._id_of.index)
