@@ -40,6 +40,9 @@ def make_classifier(version):
     )
 
 
+V1, V2, V3 = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
+
+
 def make_evaluation(version):
     table = pd.DataFrame({"label": ["A"]})
     return Evaluation(version, {"accuracy": 0.9}, table, table, table, table, "with figures")
@@ -55,16 +58,16 @@ def test_the_newest_classifier_is_saved_to_its_own_folder_alone(tmp_path):
 
 def test_every_model_is_kept_and_gets_its_evaluation(tmp_path):
     kept = ModelVersionsDataset(path=str(tmp_path))
-    kept.save(make_classifier("v1"))
-    kept.save(make_classifier("v2"))
-    kept.save(make_evaluation("v1"))
+    kept.save(make_classifier(V1))
+    kept.save(make_classifier(V2))
+    kept.save(make_evaluation(V1))
     versions = ModelVersionsDataset(path=str(tmp_path)).load()
     assert [versions[version].is_evaluated for version in versions] == [True, False]
-    assert versions["v1"].metrics == {"accuracy": 0.9}
-    assert versions["v1"].classifier.files["model_card.md"] == b"with figures"
-    assert versions["v2"].classifier.files["model_card.md"] == b"the card of v2"
-    with pytest.raises(DatasetError, match="no model of version v3"):
-        kept.save(make_evaluation("v3"))
+    assert versions[V1].metrics == {"accuracy": 0.9}
+    assert versions[V1].classifier.files["model_card.md"] == b"with figures"
+    assert versions[V2].classifier.files["model_card.md"] == f"the card of {V2}".encode()
+    with pytest.raises(DatasetError, match=f"no model of version {V3}"):
+        kept.save(make_evaluation(V3))
 
 
 def test_a_model_is_kept_before_it_becomes_the_newest():
@@ -131,6 +134,29 @@ def test_a_broken_classifier_is_named(tmp_path, name):
     said = message_for_people(caught.value)
     assert f"The classifier's {name} is broken" in said
     assert "kedro run --pipelines=training" in said
+
+
+def test_what_is_no_version_stands_beside_the_versions(saved_heads, tmp_path):
+    versions = tmp_path / "versions"
+    for name in (V1, "backup", "zz"):
+        (versions / name).mkdir(parents=True)
+    (versions / "old.zip").write_bytes(b"")
+    candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"path": str(versions)})
+    candidate.save(dataclasses.replace(saved_heads.load(), version=""))
+    assert candidate.load().version > V1
+    assert list(ModelVersionsDataset(path=str(versions)).load()) == [V1]
+
+
+def test_a_file_where_versions_are_kept_is_named(saved_heads, tmp_path):
+    versions = tmp_path / "versions"
+    versions.write_bytes(b"")
+    candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"path": str(versions)})
+    candidate.save(dataclasses.replace(saved_heads.load(), version=""))
+    with pytest.raises(DatasetError) as caught:
+        ModelVersionsDataset(path=str(versions)).save(make_classifier(V1))
+    assert f"A file stands where a folder is needed ({versions})" in message_for_people(
+        caught.value
+    )
 
 
 def test_a_version_comes_after_all_others_whatever_the_clock_says(saved_heads, tmp_path):

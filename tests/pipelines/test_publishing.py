@@ -15,6 +15,8 @@ from soundx.storage.folder import Folder
 from tests.classifier.test_releases import make_release
 from tests.pipelines.runs import run, steps
 
+V1, V2, V3 = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
+
 
 @pytest.fixture
 def publish(tmp_path):
@@ -42,28 +44,28 @@ def publish(tmp_path):
 
 
 def test_the_newest_classifier_is_the_latest_release_with_its_own_score(publish):
-    publish("v1", 0.9)
-    releases = publish("v2", 0.95)
-    assert releases.latest == "v2"
-    assert list(releases) == ["v1", "v2"]
-    assert releases.describe("v2")["metrics"]["accuracy"] == 0.95
-    assert releases.load().version == "v2"
+    publish(V1, 0.9)
+    releases = publish(V2, 0.95)
+    assert releases.latest == V2
+    assert list(releases) == [V1, V2]
+    assert releases.describe(V2)["metrics"]["accuracy"] == 0.95
+    assert releases.load().version == V2
 
 
 def test_what_was_not_evaluated_is_not_published(publish):
-    releases = publish("v1", 0.9)
-    with pytest.raises(SoundxError, match="v2 was not evaluated") as caught:
-        publish("v2", None)
+    releases = publish(V1, 0.9)
+    with pytest.raises(SoundxError, match=f"{V2} was not evaluated") as caught:
+        publish(V2, None)
     assert caught.value.remedy is Remedy.EVALUATE
-    assert releases.latest == "v1"
+    assert releases.latest == V1
 
 
 def test_what_is_worse_is_published_only_by_force(publish):
-    publish("v1", 0.9)
+    publish(V1, 0.9)
     with pytest.raises(DatasetError, match=r"-20\.0 points") as caught:
-        publish("v2", 0.7)
+        publish(V2, 0.7)
     assert find_soundx_error(caught.value).remedy == Setting("publishing.force", "true")
-    assert publish("v3", 0.7, force=True).latest == "v3"
+    assert publish(V3, 0.7, force=True).latest == V3
 
 
 def test_its_step_is_this():

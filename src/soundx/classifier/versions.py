@@ -49,6 +49,19 @@ class Evaluation:
 _FORMAT = "%Y-%m-%dT%H.%M.%S.%f"
 
 
+def is_version(name: str) -> bool:
+    """Tell whether a name is a version, in the form Kedro uses.
+
+    >>> is_version("2026-11-24T20.23.09.999Z"), is_version("backup")
+    (True, False)
+    """
+    try:
+        datetime.strptime(name[:-1], _FORMAT)
+    except ValueError:
+        return False
+    return name.endswith("Z")
+
+
 def next_version(version: str) -> str:
     """Return the version a millisecond later, in the form Kedro uses.
 
@@ -120,15 +133,19 @@ class ModelVersions(Mapping[str, ModelVersion]):
         self.folder = folder
 
     def __getitem__(self, version: str) -> ModelVersion:
-        if version not in self.folder.names():
+        if version not in self._names():
             raise KeyError(version)
         return ModelVersion(self.folder.sub(version), version)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.folder.names())
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len(self.folder.names())
+        return len(self._names())
+
+    def _names(self) -> list[str]:
+        """Return the versions there; people keep copies and archives beside them."""
+        return [name for name in self.folder.names() if is_version(name)]
 
     def keep_classifier(self, classifier: Classifier) -> None:
         """Keep a classifier under its version."""
