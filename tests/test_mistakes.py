@@ -266,6 +266,7 @@ MISTAKES: list[Mistake] = [
     ("a folder too high", EMBED, ("one label, 'sounds'", "If cat, dog are the labels"), one_label_above_others),
     ("one clip a label", EMBED, ("No clip is left for", "three recordings"), lambda world: [(world.clips / f"{label}/{n}.wav").unlink() for label in LABELS for n in (1, 2, 3)]),
     # metadata.csv
+    ("a folder where a table belongs", INGEST, ("A folder stands where a file is needed", "/clip_manifest.parquet)"), lambda world: (world.data / "02_intermediate/clip_manifest.parquet").mkdir(parents=True)),
     ("two columns of filenames", INGEST, ("two columns 'filename'", "leave one"), metadata("filename,filename,label\ncat/0.wav,x,dog\n")),
     ("two columns of labels", INGEST, ("two columns 'label'", "leave one"), metadata("filename,label,Label\ncat/0.wav,x,dog\n")),
     ("no column of filenames", INGEST, ("no 'filename'", "Expected: filename,label"), metadata("name,label\ncat/0.wav,dog\n")),

@@ -6,6 +6,7 @@ The rest of soundx says what is wrong and names a remedy; which command that is 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,7 +103,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _about_the_disk(error: OSError) -> str | None:
     """Tell what to do about a disk that does not take what is written, None of other errors."""
-    where = f" ({error.filename})" if error.filename else ""
+    # of two names the second is the one that is wanted; the first is what we wrote beside it
+    name = error.filename2 or error.filename
+    if name and error.errno == errno.ENOTDIR:
+        path = Path(os.fsdecode(name))
+        name = next(part for part in (path, *path.parents) if part.exists())
+    where = f" ({name})" if name else ""
     if error.errno in _FULL:
         return f"The disk is full{where}. Make room. {_ELSEWHERE}"
     if error.errno in _NOT_OURS:
