@@ -164,6 +164,10 @@ def test_the_last_run_is_shown_by_the_live_server(own_demo, tmp_path):
             # a web page that has its own name point here
             rebound = {"Host": f"rebound.example:{port}"}
             refused = urllib3.request("GET", url, headers=rebound, retries=False, timeout=60)
+            # a page of another host may send it, and the owner's keys would carry it out
+            site = {"platform": "aws", "bucket_name": "s3://somebody-elses", "endpoint": "http://h"}
+            deploy = f"http://127.0.0.1:{port}/api/deploy"
+            published = urllib3.request("POST", deploy, json=site, retries=False, timeout=60)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
@@ -172,6 +176,7 @@ def test_the_last_run_is_shown_by_the_live_server(own_demo, tmp_path):
             print(log.read())  # noqa: T201 - where the test fails, it says why
     assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
     assert refused.status == 400
+    assert published.status == 405
     assert status["pipeline"]["status"] == "success"
     assert len(status["nodes"]) == 5
     assert all(node["duration"] > 0 for node in status["nodes"].values())

@@ -1,8 +1,9 @@
 """Kedro-Viz, guarded: pages that run no script but its own, answers to hosts that we serve.
 
 Kedro-Viz shows what others chose (file names, labels, messages of failed runs), some of it as
-HTML, asks a font server at every visit, and answers any web page that has its own name point to
-this machine (DNS rebinding). A content policy and a check of the host end all three.
+HTML, asks a font server at every visit, answers any web page that has its own name point to this
+machine (DNS rebinding), and uploads the site to whichever bucket a request names. A content policy,
+a check of the host and reading alone end all four.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ POLICY = {
 }
 """What a page may load and run: nothing of another host, no script written into it."""
 
+_READING = ("GET", "HEAD")
 _FOREIGN_LINK = re.compile(r"<link\b[^>]*https?://[^>]*>\s*")
 
 
@@ -64,13 +66,19 @@ def guard_server() -> None:
     @functools.wraps(create)
     def guarded(project_path: Path, autoreload: bool = False) -> Any:
         from starlette.middleware.trustedhost import TrustedHostMiddleware
+        from starlette.responses import PlainTextResponse
 
         app = create(project_path, autoreload)
         # its reloading is a script in the page
         policy = _policy(**({"script-src": "'unsafe-inline'"} if autoreload else {}))
 
         async def add_policy(request: Any, call_next: Any) -> Any:
-            answer = await call_next(request)
+            if request.method in _READING:
+                answer = await call_next(request)
+            else:  # to publish the site, with the owner's keys
+                answer = PlainTextResponse(
+                    "This server is for reading.", 405, {"Allow": ", ".join(_READING)}
+                )
             answer.headers["Content-Security-Policy"] = f"{policy}; frame-ancestors 'none'"
             answer.headers["X-Content-Type-Options"] = "nosniff"
             return answer
