@@ -108,7 +108,7 @@ viz-build: $(STAMP)  ## the same as a static site in build/viz
 	PYTHONWARNINGS=ignore $(BIN)/python scripts/build_viz.py build/viz $(ENV_OPTION)
 
 app: $(STAMP)  ## the viewer in the browser
-	KEDRO_ENV=$(ENV) $(BIN)/streamlit run src/soundx/viewer/app.py
+	KEDRO_ENV=$(ENV) $(BIN)/python -m soundx.viewer
 
 notebook: $(STAMP)  ## JupyterLab with the catalog loaded (ENV=local for your own clips)
 	$(BIN)/kedro jupyter lab $(ENV_OPTION)

@@ -100,6 +100,14 @@ def test_who_guesses_elsewhere_keeps_nobody_out():
         gate.passes("guess", SECRET, "192.0.2.66")
 
 
+def test_what_is_no_address_is_one():
+    gate = Gate(lambda: 0.0)
+    assert not gate.passes("guess", SECRET, "unknown")
+    with pytest.raises(SoundxError, match="Too soon"):
+        gate.passes("guess", SECRET, "unknown, too")
+    assert gate.passes(SECRET, SECRET)
+
+
 def test_many_addresses_take_no_more_memory():
     gate = Gate(lambda: 0.0)
     for number in range(5000):

@@ -17,6 +17,7 @@ from soundx.errors import SoundxError
 _SIGNED_IN = "train_signed_in"
 _LONGEST_WAIT_S = 8.0
 _MOST_ADDRESSES = 4096
+_NO_ADDRESS = "no address"
 
 
 class Gate:
@@ -65,18 +66,21 @@ class Gate:
 
 
 def _address() -> str | None:
-    """Return where this browser is; through a proxy on this machine, where that says it is."""
+    """Return where this browser is; where a proxy is trusted, where that says it is."""
     return st.context.ip_address
 
 
 def _network(address: str | None) -> str:
-    """Return what stands for all addresses that one visitor has: of IPv6 it is 64 bits."""
+    """Return what stands for all addresses that one visitor has: of IPv6 it is 64 bits.
+
+    Whatever is no address is one: nobody can name another at every guess.
+    """
     if address is None:
         return ""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return address
+        return _NO_ADDRESS
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is None:
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return str(getattr(ip, "ipv4_mapped", None) or ip)
