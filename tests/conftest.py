@@ -93,6 +93,10 @@ def run_kedro(*, env: str | None = None, pipelines: list[str] | None = None, **p
         session.run(pipeline_names=pipelines or ["__default__"])
 
 
+FORGED = "x\x1b[31m\x9b1m\u202e\nError: forged\r\u2028Error: forged"
+"""A name of somebody else's that would colour, turn round and write lines of its own."""
+
+
 def command(*arguments: str, project: Path = ROOT, **variables: str) -> click.testing.Result:
     """Carry out ``kedro ...`` in this process: what it answers, without the seconds of a start.
 

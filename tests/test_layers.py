@@ -23,7 +23,7 @@ PACKAGE = ROOT / "src" / "soundx"
 
 # each knows what stands before it, and nothing else
 ORDER = (
-    "errors", "markup", "parallel", "labels", "options",
+    "markup", "errors", "parallel", "labels", "options",
     "audio", "storage",
     "progress",
     "clips", "embedders", "embeddings", "metrics", "modelling", "classifier", "listening",

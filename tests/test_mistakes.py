@@ -269,7 +269,7 @@ MISTAKES: list[Mistake] = [
     ("a folder where a table belongs", INGEST, ("A folder stands where a file is needed", "/clip_manifest.parquet)"), lambda world: (world.data / "02_intermediate/clip_manifest.parquet").mkdir(parents=True)),
     ("two columns of filenames", INGEST, ("two columns 'filename'", "leave one"), metadata("filename,filename,label\ncat/0.wav,x,dog\n")),
     ("two columns of labels", INGEST, ("two columns 'label'", "leave one"), metadata("filename,label,Label\ncat/0.wav,x,dog\n")),
-    ("no column of filenames", INGEST, ("no 'filename'", "Expected: filename,label"), metadata("name,label\ncat/0.wav,dog\n")),
+    ("no column of filenames", INGEST, ("no column 'filename'", "Expected: filename,label"), metadata("name,label\ncat/0.wav,dog\n")),
     ("a field too many", INGEST, ("3 fields in row 2", "in quotes"), metadata("filename,label\ncat/0.wav,a,b\n")),
     ("a file named twice", INGEST, ("'cat/0.wav' twice", "leave one"), metadata("filename,label\ncat/0.wav,a\ncat/0.wav,b\n")),
     ("nothing in it", INGEST, ("metadata.csv is empty", "Expected: filename,label"), metadata("")),

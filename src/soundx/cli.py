@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from soundx.errors import DryRunDone, SoundxError, find_soundx_error
+from soundx.markup import printable
 from soundx.running.hooks import SummaryHooks
 from soundx.running.messages import message_for_people
 from soundx.running.quiet import greetings_withheld
@@ -270,6 +271,7 @@ def list_releases(env: str) -> None:
     """List what was published, with accuracy and date."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     with _one_message(env):
         releases = _releases(env)
@@ -288,11 +290,11 @@ def list_releases(env: str) -> None:
         metrics = facts["metrics"]
         low, high = metrics["accuracy_ci95"]
         table.add_row(
-            facts["version"],
+            Text(printable(facts["version"])),
             f"{facts['accuracy']:.3f}",
             f"{low:.3f} to {high:.3f}",
-            str(metrics["n_test_clips"]),
-            facts["published"],
+            Text(printable(str(metrics["n_test_clips"]))),
+            Text(printable(facts["published"])),
             "latest" if facts["version"] == latest else "",
         )
     # wide enough for whole versions: rollback asks for one

@@ -15,6 +15,7 @@ from typing import Any
 
 from soundx.errors import SoundxError
 from soundx.listening import command
+from soundx.markup import printable
 
 _ORDERS = ("usual", "uncertain", "best", "spread", "oldest", "random")
 
@@ -88,7 +89,7 @@ def _review_answers(options: argparse.Namespace) -> int:
     with _told(options.env):
         n, why_not = take_answers(Path.cwd(), options.env, options.data_root, files, options.name)
     for why in why_not:
-        sys.stderr.write(f"{why}\n")
+        sys.stderr.write(f"{printable(why)}\n")
     sys.stderr.write(f"{n} answers taken.\n")
     return 1 if why_not else 0
 

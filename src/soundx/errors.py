@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from soundx.markup import printable_lines
+
 
 class Remedy(Enum):
     """What has to be done before what failed can be done."""
@@ -46,6 +48,9 @@ class Setting:
 class SoundxError(Exception):
     """Root of all errors that soundx raises on purpose.
 
+    Its message can be printed, whatever is quoted in it: no name or answer of somebody else's
+    commands a terminal. A quotation that could hold line breaks is made printable by who quotes.
+
     Args:
         message: What was found, and where.
         remedy: What mends it, where that is something soundx does; of several settings any.
@@ -54,7 +59,7 @@ class SoundxError(Exception):
     def __init__(
         self, message: str = "", *, remedy: Remedy | Setting | tuple[Setting, ...] | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable_lines(message))
         self.remedy = remedy
 
 

@@ -35,6 +35,15 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def printable_lines(text: str) -> str:
+    r"""Return text of several lines, each as it can be printed.
+
+    >>> printable_lines("Error: \x1b[31mred\nand more")
+    'Error: \\x1b[31mred\nand more'
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def escaped(text: object) -> str:
     """Return text such that Streamlit's Markdown shows it as it is, over several lines too."""
     return _escaped(str(text), _MARKDOWN).replace("\n", "  \n")

@@ -22,6 +22,7 @@ from soundx.classifier.labels_file import (
 from soundx.errors import BrokenFileError, SoundxError
 from soundx.labels import LabelTree
 from soundx.listening.listen import event_rules
+from tests.conftest import FORGED
 
 FEW = settings(
     max_examples=int(os.environ.get("HYPOTHESIS", "200")),
@@ -173,6 +174,16 @@ def test_a_field_that_is_missing_is_named(path):
     *above, last = path.split(".")
     del (content[above[0]] if above else content)[last]
     assert check_labels(content) == f"{path} is missing"
+
+
+@pytest.mark.parametrize(
+    "change", [{"categories": {FORGED: 1}}, {"files": {FORGED: "digest"}}, {"window": {FORGED: 1}}]
+)
+def test_a_name_in_it_writes_no_line_of_its_own(change):
+    content = json.dumps(written() | change).encode()
+    with pytest.raises(BrokenFileError) as told:
+        Classifier({JOINT_MODEL: b"", LABELS: content})
+    assert str(told.value).isprintable()
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 7, True])

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from soundx.clips.metadata import read_metadata
+from soundx.clips.metadata import check_names, read_metadata
+from soundx.errors import SoundxError
+from tests.conftest import FORGED
 
 MEANT = {"cat/0.wav": "bird", "cat/1.wav": "a, b"}
 
@@ -34,3 +36,26 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
     table = read_metadata(path)
     assert table["label"].to_dict() == {"NA/1.wav": "001", "null/2.wav": "NA", "3.wav": "nan"}
     assert table["group"].tolist() == ["1e3", "", ""]
+
+
+def test_a_name_in_it_writes_no_line_of_its_own(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text(f'filename\n"{FORGED}"\n"{FORGED}"\n', newline="")
+    with pytest.raises(SoundxError, match="twice") as told:
+        read_metadata(path)
+    assert str(told.value).isprintable()
+    path.write_text(f'filename\n"{FORGED}"\n', newline="")
+    with pytest.raises(SoundxError, match="no file that is there") as told:
+        check_names(read_metadata(path), ["cat/0.wav"], path)
+    assert str(told.value).isprintable()
+
+
+def test_another_table_is_not_told_in_full(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text(f'name,iban of the owner of it all,"{FORGED}",a,b,PASSPORT\n1,2,3,4,5,6\n')
+    with pytest.raises(SoundxError, match="no column 'filename'; it has 6 columns") as told:
+        read_metadata(path)
+    assert "among them name, a, b. Expected: filename,label" in str(told.value)
+    assert "passport" not in str(told.value)
+    assert "iban" not in str(told.value)
+    assert str(told.value).isprintable()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from soundx.errors import SoundxError
 from soundx.listening import truth
 from soundx.listening.truth import read_events
+from tests.conftest import FORGED
 
 RAVEN = (
     "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\t{}\n"
@@ -152,14 +153,16 @@ OURS = "file,onset_s,offset_s,label,starts_at\n"
         ("1\tinf\tdog\n", "line 1: 'inf' is no time in seconds"),
         ("1\t2\tdog\n1_0\t2_0\tdog\n", "line 2: '1_0' is no time in seconds"),
         ("1\t2\tdog\n0:01\t0:02\tdog\n", "line 2: '0:01' is no time in seconds"),
+        (OURS + f'a.wav,"1{FORGED}",2,dog,\n', r"1x\\x1b.* is no time in seconds"),
         ("1\t2\t \n", "line 1: there is no label"),
         (OURS + "a.wav,1,2,dog,yesterday\n", "line 2: 'yesterday' is no time"),
         ("filename\tevent_labels\na.wav\tdog\n", "begins no list of events"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(read, content, said):
-    with pytest.raises(SoundxError, match=rf"rec\.txt.*{said}"):
+    with pytest.raises(SoundxError, match=rf"rec\.txt.*{said}") as told:
         read(content)
+    assert str(told.value).isprintable()
 
 
 def test_a_file_that_is_not_there_or_too_large_is_named(tmp_path, monkeypatch, read):

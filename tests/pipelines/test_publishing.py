@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
@@ -11,8 +13,10 @@ from soundx.classifier.versions import Evaluation, ModelVersions
 from soundx.datasets.models import ReleasesDataset
 from soundx.errors import Remedy, Setting, SoundxError, find_soundx_error
 from soundx.pipelines.publishing import create_pipeline
+from soundx.storage.checksum import with_checksum
 from soundx.storage.folder import Folder
 from tests.classifier.test_releases import make_release
+from tests.conftest import FORGED, ROOT, command
 from tests.pipelines.runs import run, steps
 
 V1, V2, V3 = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
@@ -70,3 +74,23 @@ def test_what_is_worse_is_published_only_by_force(publish):
 
 def test_its_step_is_this():
     assert steps(create_pipeline()) == ["publishing.publish_classifier"]
+
+
+def test_what_is_told_of_a_release_is_shown_and_not_obeyed(publish, tmp_path):
+    facts = publish("v1", 0.9).describe("v1")
+    marked = f"[/nope][link=http://evil.example]{FORGED}"
+    facts |= {"version": marked, "published": marked}
+    facts["metrics"]["n_test_clips"] = marked
+    whole = json.dumps(with_checksum(facts))
+    (tmp_path / "releases/v1/release.json").write_text(whole)
+    project = tmp_path / "project"
+    (project / "conf/local").mkdir(parents=True)
+    (project / "conf/base").symlink_to(ROOT / "conf/base")
+    (project / "src").mkdir()  # Kedro wants one inside the project
+    (project / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+    (project / "conf/local/globals.yml").write_text(f"releases: {tmp_path}/releases\n")
+    told = command("releases", "--env=local", project=project)
+    assert told.exit_code == 0, told.output
+    assert "[/nope][link=" in told.output
+    assert told.output.replace("\n", "").isprintable()
+    assert not any(line.startswith("Error: ") for line in told.output.splitlines())

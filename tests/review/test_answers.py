@@ -35,7 +35,7 @@ from soundx.review.answers import (
     settled,
     write_answers,
 )
-from tests.conftest import every_byte
+from tests.conftest import FORGED, every_byte
 
 SIREN = Answer("site/a.wav", 1.0, 2.92, "siren", "Ann", "2024-05-01T21:30:00Z", "v1", 0.75, "siren")
 HOSTILE = [
@@ -327,6 +327,7 @@ ROW = "a.wav,0,1,siren,Ann,,v1,0.5,"
         (f"{HEAD}\n,0,1,siren,,,,,\n", "line 2: There is no recording"),
         (f"{HEAD}\na.wav,0,1,siren,,,,half,\n", "line 2: 'half' is no number .column probability"),
         (f"{HEAD}\na.wav,0,1,siren,,,,2,\n", "line 2: A probability of 2"),
+        (f'{HEAD}\na.wav,"0{FORGED}",1,siren,,,,,\n', r"0x\\x1b.* is no number .column onset_s"),
         (f'{HEAD}\n"a.wav\n', "line 2"),
         (f'{HEAD}\n"a"x,0,1,siren,,,,,\n', "line 2"),
         (HEAD.encode("utf-16"), "is no table of answers"),
@@ -342,6 +343,7 @@ def test_broken_tables_are_named_with_the_line_and_never_written_over(table, con
         with pytest.raises(SoundxError, match=said) as told:
             do()
         assert str(table.path) in str(told.value)
+        assert str(told.value).isprintable()
         assert table.path.read_bytes() == content
     assert {path.name for path in table.path.parent.iterdir()} <= {table.path.name, ".answers.lock"}
 
@@ -476,6 +478,8 @@ def test_answers_about_recordings_of_others_are_left_out_with_the_reason():
         "b.wav: not a recording that was listened to here",
         "site/a.wav: it ends before 10 s",
     ]
+    _, why = known_only([replace(SIREN, recording=FORGED)], ours, same={}.get)
+    assert why[0].isprintable()
 
 
 def test_the_time_is_that_of_utc_in_whole_seconds():

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from kedro.io import DatasetError
 
-from soundx.errors import EmbedderUnavailableError, Remedy, Setting, SoundxError
+from soundx.errors import AudioError, EmbedderUnavailableError, Remedy, Setting, SoundxError
 from soundx.running.catalog import read_parameters
 from soundx.running.messages import message_for_people
-from tests.conftest import ROOT
+from tests.conftest import FORGED, ROOT
 
 SOURCE = ROOT / "src/soundx"
 DOMAIN = (
@@ -122,6 +123,13 @@ def test_several_settings_are_told_as_a_choice():
 def test_without_a_remedy_an_error_is_told_as_it_is():
     assert message_for_people(SoundxError("It is damaged.")) == "It is damaged."
     assert message_for_people(ZeroDivisionError("ours")) is None
+
+
+@pytest.mark.parametrize("kind", [SoundxError, AudioError, DatasetError])
+def test_nothing_in_a_message_commands_a_terminal(kind):
+    told = message_for_people(kind(f"There is no {FORGED}."))
+    assert "\\x1b[31m" in told
+    assert all(line.isprintable() for line in told.split("\n"))
 
 
 def test_a_remedy_survives_the_way_from_another_process():

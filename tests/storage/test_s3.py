@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import ClientError
 
 from soundx.embedders.weights import locate
 from soundx.errors import SoundxError
 from soundx.listening.recordings import find_recordings
 from soundx.storage.folder import Folder
-from soundx.storage.s3 import check_address, split_url, without_key
+from soundx.storage.s3 import check_address, explain, split_url, without_key
+from tests.conftest import FORGED
 
 SECRETS = [
     "s3://AKIAPLANTED:pl/an+ted@bucket/clips",
@@ -56,6 +58,11 @@ def test_a_key_in_an_address_is_refused_and_never_repeated(use, address):
 def test_an_ordinary_address_passes(address):
     check_address(address)
     assert without_key(address) == address
+
+
+def test_what_a_server_calls_its_error_writes_no_line_of_its_own():
+    refused = ClientError({"Error": {"Code": FORGED}}, "ListObjectsV2")
+    assert str(explain(refused, "s3://bucket")).isprintable()
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "a/../../out"])

@@ -28,6 +28,7 @@ from soundx.classifier.labels_file import (
 from soundx.classifier.runner import RUNNER, runner
 from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.labels import GENERAL, UNKNOWN, LabelTree
+from soundx.markup import printable
 from soundx.parallel import Pool
 from soundx.storage.checksum import digest, parse_json, with_checksum
 
@@ -279,7 +280,7 @@ def _broken(name: str, why: str) -> BrokenFileError:
 
 
 def _shown(name: str) -> str:
-    return f"The classifier's {name}"
+    return f"The classifier's {printable(name)}"
 
 
 def _interpreter(content: bytes, threads: int | None) -> Any:

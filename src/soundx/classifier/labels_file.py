@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from soundx.labels import UNKNOWN, LabelTree
+from soundx.markup import printable
 from soundx.storage.names import file_names
 
 LABELS = "labels.json"
@@ -159,7 +160,9 @@ def _mapping(inner: Check, *, filled: bool = False) -> Check:
     def check(value: Any, name: str) -> str:
         if not isinstance(value, dict) or (filled and not value):
             return f"{name} has to be an object{' with entries' if filled else ''}"
-        return next(filter(None, (inner(v, f"{name}.{k}") for k, v in value.items())), "")
+        return next(
+            filter(None, (inner(v, f"{name}.{printable(k)}") for k, v in value.items())), ""
+        )
 
     return check
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from soundx.classifier.bundle import Classifier
 from soundx.errors import BrokenFileError, Remedy, Setting, SoundxError
+from soundx.markup import printable
 from soundx.options import Options
 from soundx.storage.folder import Folder
 from soundx.storage.s3 import is_md5
@@ -199,7 +200,7 @@ class Releases:
         self._point_latest_at(version)
 
     def _unknown(self, version: str) -> SoundxError:
-        known = ", ".join(self) or "none yet"
+        known = printable(", ".join(self)) or "none yet"
         return SoundxError(f"{self.folder} has no release '{version}'. There are: {known}.")
 
     def _point_latest_at(self, version: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from soundx.errors import SoundxError
+from soundx.markup import printable
 
 METADATA = "metadata.csv"
 
@@ -24,6 +25,8 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _LONGEST = 1_000_000
+_LONGEST_NAME = 20
+_EXAMPLES = 3
 
 
 def read_metadata(path: Path, roots: Iterable[Path] = ()) -> pd.DataFrame:
@@ -45,9 +48,7 @@ def read_metadata(path: Path, roots: Iterable[Path] = ()) -> pd.DataFrame:
     while header and not header[-1]:  # a separator at the end of the line
         header.pop()
     if "filename" not in header:
-        raise SoundxError(
-            f"{path} has the columns {', '.join(header)}, but no 'filename'. {_EXPECTED}"
-        )
+        raise SoundxError(f"{path} has no column 'filename'; {_told(header)}. {_EXPECTED}")
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
         raise SoundxError(f"{path} has two columns '{twice[0]}': leave one. {_EXPECTED}")
@@ -61,7 +62,7 @@ def read_metadata(path: Path, roots: Iterable[Path] = ()) -> pd.DataFrame:
     names = table["filename"]
     again = names[names.duplicated()]
     if len(again):
-        raise SoundxError(f"{path} names '{again.iloc[0]}' twice: leave one line of it.")
+        raise SoundxError(f"{path} names '{printable(again.iloc[0])}' twice: leave one line of it.")
     return table.set_index("filename")
 
 
@@ -75,10 +76,18 @@ def check_names(metadata: pd.DataFrame, files: Sequence[str], path: Path) -> lis
     missing = [name for name in metadata.index if name not in there]
     if missing and len(missing) == len(metadata):
         raise SoundxError(
-            f"{path} names no file that is there; its first is '{missing[0]}', and a file here is "
-            f"'{files[0]}'. Name files from the folder of {METADATA}, or take it away."
+            f"{path} names no file that is there; its first is '{printable(missing[0])}', and a "
+            f"file here is '{printable(files[0])}'. Name files from the folder of {METADATA}, or "
+            "take it away."
         )
     return missing
+
+
+def _told(header: Sequence[str]) -> str:
+    """Return what is there instead: not all of it, the file may be about something else."""
+    names = [name for name in header if name.isprintable() and 0 < len(name) <= _LONGEST_NAME]
+    some = f", among them {', '.join(names[:_EXAMPLES])}" if names else ""
+    return f"it has {len(header)} column{'s' * (len(header) != 1)}{some}"
 
 
 def _text(path: Path) -> str:

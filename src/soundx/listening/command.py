@@ -66,7 +66,8 @@ def main(
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  or the interpreter complains at its end
         return 1
     except OSError as error:
-        sys.stderr.write(f"Error: {error.filename or ''}: {error.strerror or error}\n")
+        where = printable(str(error.filename or ""))
+        sys.stderr.write(f"Error: {where}: {error.strerror or error}\n")
         return 1
 
 

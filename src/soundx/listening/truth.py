@@ -20,6 +20,7 @@ from soundx.errors import SoundxError
 from soundx.labels import category_of
 from soundx.listening.events import Event
 from soundx.listening.formats import unguarded
+from soundx.markup import printable
 
 MAX_BYTES = 100_000_000
 """Larger files are no lists of events: two million lines have less."""
@@ -62,7 +63,7 @@ class _Table:
 
     def error(self, row: _Row | None, what: str) -> SoundxError:
         where = f", line {row.line}" if row else ""
-        return SoundxError(f"{self.path}{where}: {what}")
+        return SoundxError(f"{printable(str(self.path))}{where}: {printable(what)}")
 
     def seconds(self, row: _Row, column: str) -> float:
         text = row.cells[column]
@@ -154,9 +155,10 @@ def read_events(
         if file is not None:
             about = sorted({event.file for event in events})
             if len(about) > 1:
+                some = printable(", ".join(about[:2]))
                 raise SoundxError(
-                    f"{path} is about {len(about)} recordings ({about[0]}, {about[1]}, ...): "
-                    f"they cannot all be '{file}'."
+                    f"{path} is about {len(about)} recordings ({some}, ...): they cannot all be "
+                    f"'{file}'."
                 )
             events = [_moved(event, file) for event in events]
     return sorted(events, key=lambda e: (e.file, e.onset_s, e.offset_s, e.label))

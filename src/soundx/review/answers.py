@@ -22,6 +22,7 @@ from pathlib import Path
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, usable_as_label
 from soundx.listening.formats import guarded, unguarded
+from soundx.markup import printable
 from soundx.storage.whole import whole_file
 
 COLUMNS = (
@@ -263,7 +264,7 @@ def read_answers(content: bytes, name: str) -> list[Answer]:
             cells = dict(zip(header, map(unguarded, row), strict=True))
             answers.append(_answer(cells))
     except (SoundxError, csv.Error) as error:
-        raise SoundxError(f"{name}, line {rows.line_num}: {error}") from None
+        raise SoundxError(f"{name}, line {rows.line_num}: {printable(str(error))}") from None
     return answers
 
 
@@ -355,9 +356,9 @@ def known_only(
     for answer in answers:
         ours = answer.recording if answer.recording in durations_s else same(answer.recording)
         if ours is None:
-            why.append(f"{answer.recording}: not a recording that was listened to here")
+            why.append(f"{printable(answer.recording)}: not a recording that was listened to here")
         elif answer.onset_s >= durations_s[ours]:
-            why.append(f"{answer.recording}: it ends before {answer.onset_s:g} s")
+            why.append(f"{printable(answer.recording)}: it ends before {answer.onset_s:g} s")
         else:
             offset_s = min(answer.offset_s, max(durations_s[ours], answer.onset_s + 1e-3))
             kept.append(replace(answer, recording=ours, offset_s=offset_s))

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from soundx.errors import Remedy, Setting, find_soundx_error
+from soundx.markup import printable_lines
 
 _IN_PROJECT = "kedro run"
 _PIPELINES: dict[Remedy, tuple[str, ...]] = {
@@ -61,10 +62,17 @@ _ELSEWHERE = (
 def message_for_people(error: Exception, env: str | None = None) -> str | None:
     """Return what to tell a person about an error, or None for a defect of ours.
 
+    Nothing in it commands a terminal.
+
     Args:
         error: What was raised, however wrapped.
         env: The environment that was worked in, for the commands that are named.
     """
+    message = _message(error, env)
+    return None if message is None else printable_lines(message)
+
+
+def _message(error: Exception, env: str | None) -> str | None:
     ours = find_soundx_error(error)
     if ours is not None:
         return f"{ours}{_advice(ours.remedy, env)}"

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from soundx.errors import SoundxError
+from soundx.markup import printable
 
 Answer = TypeVar("Answer")
 
@@ -166,7 +167,7 @@ def explain(error: Exception, where: str) -> SoundxError:
         code = str(details.get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         what = _EXPLANATIONS.get(code) or _BY_STATUS.get(status) or ""
-        what = f"{what or 'the server refused'} ({code or status})"
+        what = f"{what or 'the server refused'} ({printable(code) or status})"
     elif isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
         what = (
             "the server cannot be reached: is there a network, and is s3.endpoint_url "
