@@ -19,6 +19,7 @@ from soundx.embeddings.store import EmbeddingStore
 from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import TrainingOptions
+from soundx.modelling.provenance import manifest_digest
 from soundx.modelling.rejection import RejectionOptions
 from soundx.pipelines.preprocessing.nodes import embed_noise
 from soundx.pipelines.training import create_pipeline, nodes
@@ -66,7 +67,8 @@ def inputs(tmp_path_factory):
         "clip_manifest": clips[["clip_id", "path", "label", "category", "group"]].assign(
             duration_s=1.0, evaluation_only=False, licence="CC0"
         ),
-        "splits": clips[["clip_id", "split"]],
+        "splits": clips[["clip_id", "split", "group"]],
+        "model_input_state": {"digest": manifest_digest(clips)},
         "noise_frames": None,
         "params:rejection": RejectionOptions(),
         "params:export": ExportOptions(),
@@ -213,11 +215,19 @@ def test_its_steps_are_these():
             "clips have changed",
         ),
         (
-            lambda known: {"clip_manifest": known["clip_manifest"].assign(clip_id="another")},
+            lambda known: {
+                "clip_manifest": known["clip_manifest"].assign(
+                    clip_id=known["clip_manifest"]["clip_id"] + "?"
+                )
+            },
             "looked at again since",
         ),
+        (
+            lambda known: {"clip_manifest": known["clip_manifest"].assign(label="B")},
+            "under other labels",
+        ),
     ],
-    ids=["another level", "a renamed folder", "other clips"],
+    ids=["another level", "a renamed folder", "other clips", "other labels"],
 )
 def test_what_the_export_needs_is_asked_for_before_training(inputs, monkeypatch, change, said):
     changed = change(inputs)

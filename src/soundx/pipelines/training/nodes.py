@@ -24,7 +24,7 @@ from soundx.labels import BACKGROUND, GENERAL, LabelTree
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.joint import TrainedHeads
 from soundx.modelling.noise import NoiseFrames, noise_of
-from soundx.modelling.provenance import manifest_digest, short_hashes
+from soundx.modelling.provenance import input_clips, manifest_digest, short_hashes
 from soundx.modelling.rejection import RejectionOptions, choose_thresholds
 from soundx.modelling.training import (
     clips_to_learn_from,
@@ -43,32 +43,35 @@ def choose_parity_clips(
     splits: pd.DataFrame,
     embedder: Embedder,
     embeddings: EmbeddingStore,
+    model_input_state: dict[str, str],
     export: ExportOptions,
 ) -> tuple[list[ParityClip], list[ParityClip]]:
     """Choose the clips that the export is held against, and those it is calibrated on.
 
     What the export needs is asked for here, before hours of training: that these clips are still
-    there, and the embedder that the embeddings were made with.
+    there, under the labels that are learnt, and the embedder that the embeddings were made with.
 
     Returns:
         All test clips; and of the training clips as many as an int8 network is calibrated on,
         none for other precisions.
 
     Raises:
-        SoundxError: A clip is no longer there, or the embedder is another one or cannot be had.
+        SoundxError: A clip is no longer there, or under another label; or the embedder is another
+            one or cannot be had.
     """
     current = embeddings.current
     embedder = with_layers_of(embedder, current.info)
     exportable(embedder)
     check_embedder(embedder, current.info)
     window_frames(current.info, export)
-    used = splits[~splits["clip_id"].isin(list(current.rejected))]
-    clips = clip_manifest.set_index("clip_id")
-    if not used["clip_id"].isin(clips.index).all():
+    used = input_clips(clip_manifest, splits, current.rejected)
+    if manifest_digest(used) != model_input_state["digest"]:
         raise SoundxError(
-            "The clips were looked at again since they were split.",
+            "The clips were looked at again since they were split, and are others or under other "
+            "labels.",
             remedy=Remedy.PREPROCESS_AND_TRAIN,
         )
+    clips = clip_manifest.set_index("clip_id")
 
     def of(split: str, at_most: int | None = None) -> list[ParityClip]:
         ids = used.loc[used["split"] == split, "clip_id"]

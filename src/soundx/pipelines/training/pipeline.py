@@ -23,6 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "splits",
                     "embedder",
                     "embeddings",
+                    "model_input_state",
                     "params:export",
                 ],
                 outputs=["parity_clips", "calibration_clips"],
