@@ -8,11 +8,14 @@ from soundx.datasets.models import KerasHeadsDataset
 from soundx.datasets.tables import (
     CSVDataset,
     JSONDataset,
+    OptionalStateDataset,
     ParquetDataset,
     StateDataset,
     TableFolderDataset,
 )
+from soundx.running.catalog import open_catalog
 from soundx.running.messages import message_for_people
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -150,6 +153,7 @@ def test_broken_model_input_is_named_and_made_again(tmp_path, name):
         (ParquetDataset, "a.parquet", pd.DataFrame({"x": [9, 500, 7]})),
         (JSONDataset, "a.json", {"x": 1}),
         (StateDataset, "a.json", {"digest": "17"}),
+        (OptionalStateDataset, "a.json", {"digest": "17"}),
     ],
 )
 def test_a_file_that_is_not_what_was_saved_is_named(tmp_path, dataset, name, data):
@@ -158,7 +162,7 @@ def test_a_file_that_is_not_what_was_saved_is_named(tmp_path, dataset, name, dat
     content = (tmp_path / name).read_bytes()
     if dataset is ParquetDataset:
         content = content.replace((500).to_bytes(8, "little"), (501).to_bytes(8, "little"))
-    elif dataset is StateDataset:
+    elif issubclass(dataset, StateDataset):
         content = content.replace(b"17", b"18")
     else:
         content = content[:-1]
@@ -168,3 +172,15 @@ def test_a_file_that_is_not_what_was_saved_is_named(tmp_path, dataset, name, dat
     said = message_for_people(caught.value)
     assert f"{tmp_path / name} is broken" in said
     assert "Where a file is missing" not in said
+
+
+@pytest.mark.parametrize("name", ["cross_validation", "learning_curve", "model_input_state"])
+def test_what_is_read_again_by_another_run_is_held_against_its_checksum(tmp_path, name):
+    kept = open_catalog(ROOT, params={"data_root": str(tmp_path)})[name]
+    kept.save({"accuracy_mean": 0.5})
+    assert kept.load() == {"accuracy_mean": 0.5}
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    with pytest.raises(DatasetError) as caught:
+        kept.load()
+    assert f"{path} is broken" in message_for_people(caught.value)

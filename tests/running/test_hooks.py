@@ -12,7 +12,7 @@ from kedro.pipeline import Node, Pipeline
 
 from soundx.datasets.clips import ClipSourceDataset, SynthesisedClipsDataset
 from soundx.datasets.models import ClassifierDataset
-from soundx.datasets.tables import CSVDataset, JSONDataset, OptionalJSONDataset
+from soundx.datasets.tables import CSVDataset, JSONDataset, OptionalStateDataset
 from soundx.datasets.where import where
 from soundx.running.hooks import SummaryHooks
 
@@ -52,7 +52,7 @@ def summary(tmp_path, monkeypatch, capsys):
                     filepath=str(tmp_path / "reports/rejected_clips.csv"),
                     save_args={"index": False},
                 ),
-                "learning_curve": OptionalJSONDataset(
+                "learning_curve": OptionalStateDataset(
                     filepath=str(tmp_path / "reports/curve.json")
                 ),
                 "metrics": JSONDataset(filepath=str(tmp_path / "reports/metrics.json")),

@@ -120,8 +120,8 @@ class StateDataset(JSONDataset):
         super().save(with_checksum(data))
 
 
-class OptionalJSONDataset(JSONDataset):
-    """A JSON file that may be missing where it is only read in passing: then it is empty."""
+class OptionalStateDataset(StateDataset):
+    """The same, but it may be missing where it is only read in passing: then it is empty."""
 
     def load(self) -> Any:
         return super().load() if self.exists() else {}
