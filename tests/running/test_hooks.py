@@ -41,7 +41,15 @@ def summary(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def print_it(
-        *, labels, categories, rejected=(), clips=None, env=None, metrics=METRICS, curve=None
+        *,
+        labels,
+        categories,
+        rejected=(),
+        clips=None,
+        env=None,
+        metrics=METRICS,
+        curve=None,
+        broken=None,
     ):
         manifest = pd.DataFrame({"label": labels, "category": categories})
         catalog = DataCatalog(
@@ -65,6 +73,8 @@ def summary(tmp_path, monkeypatch, capsys):
             points = [{"share": share, "accuracy": accuracy} for share, accuracy in curve.items()]
             catalog.save("learning_curve", {"points": points})
         catalog.save("rejected_clips", pd.DataFrame(rejected, columns=["path", "reason"]))
+        for name, content in (broken or {}).items():
+            (tmp_path / "reports" / name).write_bytes(content)
         evaluation = Pipeline([Node(lambda: METRICS, None, "metrics", name="score")])
         SummaryHooks().after_pipeline_run({"env": env}, evaluation, catalog)
         return capsys.readouterr().out
@@ -94,6 +104,17 @@ def test_a_rejected_file_is_named_with_its_reason_and_where_all_are_listed(summa
     assert "all in reports/rejected_clips.csv" in more
     none = summary(labels=["a", "b"], categories=["a", "b"])
     assert "nothing" in none
+
+
+@pytest.mark.parametrize("content", [b"", b"path,reason\n\xff,x\n", b"other\n1\n"])
+def test_what_cannot_be_read_is_left_out_of_it(summary, content):
+    """All is done and saved by then: the run has not failed."""
+    names = {"labels": ["a", "b"], "categories": ["a", "b"], "metrics": CROSS_VALIDATED}
+    broken = {"rejected_clips.csv": content, "curve.json": content}
+    said = summary(**names, curve={0.5: 0.6, 1.0: 0.625}, broken=broken)
+    assert "on 1 test clip" in said
+    assert "rejected" not in said
+    assert "refit" not in said
 
 
 CROSS_VALIDATED = METRICS | {

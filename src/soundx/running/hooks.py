@@ -35,6 +35,10 @@ WORTH_A_REFIT = 0.005
 """Accuracy that the second half of the recordings must bring for a refit to be spoken of."""
 
 
+_UNREADABLE = (DatasetError, LookupError)
+"""What is raised where a file is gone or broken, and where another is in its place."""
+
+
 class S3Hooks:
     """Give S3 settings and keys to everything that reads or writes a bucket."""
 
@@ -202,7 +206,6 @@ def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, s
 
     metrics = catalog.load("metrics")
     manifest = catalog.load("clip_manifest")
-    rejected = catalog.load("rejected_clips")
     classifier = catalog.load("classifier")
     low, high = metrics["accuracy_ci95"]
     labelled = manifest[manifest["label"] != BACKGROUND]
@@ -213,8 +216,11 @@ def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, s
     rows = {
         "embedder": metrics["embedder"],
         "clips": clips,
-        "rejected": _rejected(rejected, _place(catalog, "rejected_clips")),
     }
+    # earlier runs wrote these two: by now all is done and saved, and no such file is worth an error
+    with suppress(*_UNREADABLE):
+        rejected = catalog.load("rejected_clips")
+        rows["rejected"] = _rejected(rejected, _place(catalog, "rejected_clips"))
     if not metrics.get("refit"):
         rows["accuracy"] = (
             f"{metrics['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
@@ -233,9 +239,10 @@ def _summary(catalog: CatalogProtocol[Any, Any], env: str | None) -> dict[str, s
             f"{metrics['false_alarms_per_hour']:.1f} an hour, on "
             f"{counted(metrics['n_test_background_clips'], 'test clip')} of background"
         )
+    rows["guessing the commonest"] = f"{metrics['majority_class_accuracy']:.3f}"
+    with suppress(*_UNREADABLE):
+        rows |= _refit(catalog, metrics)
     return rows | {
-        "guessing the commonest": f"{metrics['majority_class_accuracy']:.3f}",
-        **_refit(catalog, metrics),
         "model": f"{_place(catalog, 'classifier')} (version {classifier.version})",
         "reports": _place(catalog, "metrics").rsplit("/", 1)[0],
         "try next": next_steps(
