@@ -67,6 +67,22 @@ def test_home_says_when_the_model_is_stale(demo, project_at, tmp_path):
     assert "failed" in [metric.value for metric in page.metric]
 
 
+def test_home_shows_the_rest_where_a_file_is_broken(demo, project_at, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo, data, ignore=shutil.ignore_patterns("01_raw", "04_feature"))
+    project_at(data)
+    for name in ("08_reporting/last_run.json", "05_model_input/state.json"):
+        content = (data / name).read_bytes()
+        (data / name).write_bytes(content[:20])
+        page = open_page("home")
+        assert len(page.error) == 1
+        assert escaped(f"{data / name} is broken") in page.error[0].value
+        shown = {metric.label for metric in page.metric}
+        assert {"Clips", "Accuracy on clips it never heard"} <= shown
+        assert [text.value for text in page.subheader][-1] == "What next"
+        (data / name).write_bytes(content)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_an_empty_project_says_how_to_begin(name, project_at, tmp_path):
     project_at(tmp_path / "none")

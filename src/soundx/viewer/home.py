@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import streamlit as st
+from kedro.io import DatasetError
 
 from soundx.errors import Remedy
 from soundx.labels import BACKGROUND
 from soundx.markup import escaped
 from soundx.running.messages import run_command
-from soundx.viewer.project import Project
+from soundx.viewer.project import Project, guarded
 from soundx.viewer.words import cross_validated, duration
 
 WAYS_TO_BEGIN = (
@@ -44,15 +46,12 @@ def page(project: Project) -> None:
         text = "Clips of none of the labels: what the model learns not to answer"
         columns[4].metric("Background", f"{n_background:,}", help=text)
     left, right = st.columns(2)
+    # each in words of its own: where one file is broken, the rest is still shown
     with left, st.container(border=True):
-        _model(project)
+        guarded(lambda: _model(project), project.env)()
     with right, st.container(border=True):
-        _last_run(project)
-    st.subheader("What next")
-    for advice, command in _advice(project):
-        st.markdown(f"- {advice}")
-        if command:
-            st.code(command, language="bash")
+        guarded(lambda: _last_run(project), project.env)()
+    guarded(lambda: _what_next(project), project.env)()
 
 
 def begin() -> None:
@@ -110,9 +109,19 @@ def _last_run(project: Project) -> None:
     st.caption("Pipelines: " + escaped(", ".join(run["pipelines"])))
 
 
+def _what_next(project: Project) -> None:
+    st.subheader("What next")
+    for advice, command in _advice(project):
+        st.markdown(f"- {advice}")
+        if command:
+            st.code(command, language="bash")
+
+
 def _advice(project: Project) -> list[tuple[str, str]]:
     advice = []
-    last = project.load_or("last_run", {})
+    last = {}
+    with suppress(DatasetError):  # under Last run it is told that it is broken
+        last = project.load_or("last_run", {})
     if last.get("state") == "failed":
         advice.append(("The last run failed: run it again to read why.", project.command()))
     if last.get("state") == "interrupted":

@@ -84,7 +84,7 @@ class Project:
 
 
 def guarded(page: Callable[[], None], env: str | None = None) -> Callable[[], None]:
-    """Return a page of an environment that tells in words what went wrong, not in a traceback."""
+    """Return a page, or a part of one, that tells in words what went wrong, not in a traceback."""
 
     def shown() -> None:
         try:
@@ -93,7 +93,7 @@ def guarded(page: Callable[[], None], env: str | None = None) -> Callable[[], No
             message = message_for_people(error, env)
             if message is None:
                 logger.exception("A page of the viewer failed.")
-                message = f"This page cannot be shown: {type(error).__name__}. The log tells more."
+                message = f"This cannot be shown: {type(error).__name__}. The log tells more."
             st.error(escaped(message), icon=":material/error:")
 
     shown.__name__ = page.__name__
