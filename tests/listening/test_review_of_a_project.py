@@ -12,6 +12,8 @@ import pytest
 import soundfile
 
 from soundx.audio.decoding import decode_clip
+from soundx.classifier.bundle import Classifier
+from soundx.classifier.card import with_review
 from soundx.entrance import main
 from soundx.labels import BACKGROUND, GENERAL
 from soundx.modelling.heads import TrainingOptions
@@ -129,6 +131,8 @@ def test_drawn_answers_stand_in_the_review_on_the_card_and_beside_the_labels(pro
     assert beside.info["review"]["labels"].keys() == {label}
     card = beside.files["model_card.md"].decode()
     assert card.count("## What answers tell of it") == 1
+    garbled = Classifier({**beside.files, "model_card.md": b"\xff" + card.encode()})
+    assert with_review(garbled, review).files["model_card.md"].decode() == "\ufffd" + card
     run_kedro(pipelines=["review"], **params(project))
     again = load("classifier", **params(project)).files["model_card.md"].decode()
     assert again == card

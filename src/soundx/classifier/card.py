@@ -114,7 +114,8 @@ def with_review(classifier: Classifier, review: Mapping[str, Any]) -> Classifier
     """
     files = {}
     if MODEL_CARD in classifier.files:
-        card = classifier.files[MODEL_CARD].decode()
+        # for people alone, so that it has no checksum: what cannot be read of it is shown as such
+        card = classifier.files[MODEL_CARD].decode(errors="replace")
         before, limits, after = card.partition(_LIMITS)
         before = before.partition(_REVIEWED)[0]
         section = "\n".join(_reviewed(review))
