@@ -5,13 +5,17 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from soundx.errors import SoundxError
 from soundx.markup import printable
+
+logger = logging.getLogger(__name__)
 
 METADATA = "metadata.csv"
 
@@ -27,6 +31,7 @@ _MARKS = {
 _LONGEST = 1_000_000
 _LONGEST_NAME = 20
 _EXAMPLES = 3
+_END = "\x1e"  # a row of its own behind the last one, unless a quote has swallowed it
 
 
 def read_metadata(path: Path, roots: Iterable[Path] = ()) -> pd.DataFrame:
@@ -42,8 +47,10 @@ def read_metadata(path: Path, roots: Iterable[Path] = ()) -> pd.DataFrame:
     Raises:
         SoundxError: It is no such table, or says one thing twice.
     """
-    text = _text(path)
-    header, *rows = _rows(path, text)
+    rows = _rows(path)
+    header = next((row for row in rows if any(row)), [])
+    if not header:
+        raise SoundxError(f"{path} is empty. {_EXPECTED}")
     header = [name.strip().lower() for name in header]
     while header and not header[-1]:  # a separator at the end of the line
         header.pop()
@@ -52,13 +59,24 @@ def read_metadata(path: Path, roots: Iterable[Path] = ()) -> pd.DataFrame:
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
         raise SoundxError(f"{path} has two columns '{twice[0]}': leave one. {_EXPECTED}")
-    table = pd.DataFrame(
-        [_fitted(path, number, row, len(header)) for number, row in enumerate(rows, 2) if any(row)],
-        columns=pd.Index(header, dtype="str"),
-        dtype="str",
-    )
     prefixes = [f"{root.as_posix().rstrip('/')}/" for root in roots]
-    table["filename"] = [_relative(name, prefixes) for name in table["filename"]]
+    read = {name: header.index(name) for name in COLUMNS if name in header}
+    columns: dict[str, list[str]] = {name: [] for name in read}
+    for number, row in enumerate(rows, 2):
+        if not any(row):
+            continue
+        _check_length(path, number, row, len(header))
+        for name, index in read.items():
+            field = row[index] if index < len(row) else ""
+            if "\n" in field or "\r" in field:
+                raise SoundxError(
+                    f"{path} has a line break in the {name} of row {number}: there is a quote "
+                    "that is not closed."
+                )
+            columns[name].append(_relative(field, prefixes) if name == "filename" else field)
+    if not columns["filename"]:
+        logger.warning("%s has no rows below its header: no label is taken from it.", path)
+    table = pd.DataFrame(columns, dtype="str")
     names = table["filename"]
     again = names[names.duplicated()]
     if len(again):
@@ -90,41 +108,41 @@ def _told(header: Sequence[str]) -> str:
     return f"it has {len(header)} column{'s' * (len(header) != 1)}{some}"
 
 
-def _text(path: Path) -> str:
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows one by one: a table of millions is never held as text in lists.
+
+    Raises:
+        SoundxError: It is no text, no table, or ends inside a quote.
+    """
     content = path.read_bytes()
     encoding = next((e for mark, e in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        return content.decode(encoding).lstrip("\ufeff")
+        content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SoundxError(
             f"{path} is not UTF-8 text (line {line}): save it as 'CSV UTF-8'."
         ) from error
-
-
-def _rows(path: Path, text: str) -> list[list[str]]:
-    first = text.lstrip("\r\n").partition("\n")[0]
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding, newline="")
+    first = next((line for line in lines if line.strip("\r\n")), "").lstrip("\ufeff")
     separator = max(",;\t", key=first.count)
     csv.field_size_limit(_LONGEST)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        for row in csv.reader(chain([first], lines, [_END]), delimiter=separator):
+            if row == [_END]:
+                return
+            yield row
     except csv.Error as error:
         raise SoundxError(f"{path} is not a table of comma-separated text: {error}") from error
-    while rows and not any(rows[0]):
-        rows.pop(0)
-    if not rows:
-        raise SoundxError(f"{path} is empty. {_EXPECTED}")
-    return rows
+    raise SoundxError(f"{path} ends inside a quote that is not closed.")
 
 
-def _fitted(path: Path, number: int, row: list[str], n_columns: int) -> list[str]:
-    """Return a row with as many fields as there are columns."""
+def _check_length(path: Path, number: int, row: list[str], n_columns: int) -> None:
     if any(field.strip() for field in row[n_columns:]):
         raise SoundxError(
             f"{path} has {len(row)} fields in row {number} and {n_columns} columns: a field with "
             'a separator in it stands in quotes, "like, this".'
         )
-    return [*row[:n_columns], *[""] * (n_columns - len(row))]
 
 
 def _relative(name: str, prefixes: Sequence[str]) -> str:
