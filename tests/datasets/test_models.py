@@ -152,7 +152,7 @@ def test_a_file_where_versions_are_kept_is_named(saved_heads, tmp_path):
     versions.write_bytes(b"")
     candidate = KerasHeadsDataset(path=str(tmp_path / "new"), versions={"path": str(versions)})
     candidate.save(dataclasses.replace(saved_heads.load(), version=""))
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(NotADirectoryError) as caught:
         ModelVersionsDataset(path=str(versions)).save(make_classifier(V1))
     assert f"A file stands where a folder is needed ({versions})" in message_for_people(
         caught.value
