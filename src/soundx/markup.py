@@ -1,7 +1,8 @@
-"""Names that others chose, where terminals, Markdown or HTML read them: shown, never obeyed.
+"""Names that others chose, where terminals, Markdown, HTML or spreadsheets read them.
 
-Folders, files, labels, categories, licences and messages about them come from outside. This is
-the one place that makes them safe; who writes them into Markdown, a page or a preview asks here.
+They are shown, never obeyed. Folders, files, labels, categories, licences and messages about them
+come from outside. This is the one place that makes them safe; who writes them into Markdown, a
+page, a preview or a CSV file asks here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import html
 import re
 
+_FORMULA = r"[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001  full-width signs begin formulas, too
 _MARKDOWN = "\\`*_{}[]()<>#+-.!|~$:"
 _IN_A_CARD = "\\`*[]<>|"
 _PUNCTUATION = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
@@ -42,6 +44,24 @@ def printable_lines(text: str) -> str:
     'Error: \\x1b[31mred\nand more'
     """
     return "\n".join(map(printable, text.split("\n")))
+
+
+def guarded(text: str) -> str:
+    """Return a text as a CSV file may hold it, that no spreadsheet runs as a formula.
+
+    One that begins as formulas do (``=``, ``+``, ``-``, ``@``, a line break or a tab) gets an
+    apostrophe in front, as OWASP advises, and so does one that looks as if it had got one:
+    ``unguarded`` gives every text back.
+
+    >>> guarded("=1+1"), guarded("'tis"), guarded("'=1+1")
+    ("'=1+1", "'tis", "''=1+1")
+    """
+    return f"'{text}" if re.match(f"'*{_FORMULA}", text) else text
+
+
+def unguarded(text: str) -> str:
+    """Return the text that ``guarded`` was given."""
+    return text[1:] if re.match(f"'+{_FORMULA}", text) else text
 
 
 def escaped(text: object) -> str:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND
-from soundx.listening.formats import guarded
+from soundx.markup import guarded
 from soundx.review.answers import (
     UNSURE,
     Answer,

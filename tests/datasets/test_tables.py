@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
@@ -55,7 +57,14 @@ def test_what_is_not_there_says_what_to_run(tmp_path):
         assert "kedro run --pipelines=" in message_for_people(caught.value)
 
 
-NAMES = ["NA", "null", "nan", "001", "1e3", "True", "", "-", "None", "siren"]
+NAMES = ["NA", "null", "nan", "001", "1e3", "True", "", "-", "None", "=cmd|'x'!A1"]
+
+
+def no_formulas_in(file):
+    with file.open(newline="") as opened:
+        cells = [cell for row in csv.reader(opened) for cell in row]
+    assert "'=cmd|'x'!A1" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "-"))]
 
 
 def test_names_are_read_as_they_were_written(tmp_path):
@@ -73,6 +82,7 @@ def test_names_are_read_as_they_were_written(tmp_path):
     kept = CSVDataset(filepath=str(tmp_path / "a.csv"), save_args={"index": False})
     kept.save(table)
     pd.testing.assert_frame_equal(kept.load(), table, check_dtype=False)
+    no_formulas_in(tmp_path / "a.csv")
     assert kept.load()["share"].dtype == "float64"
     assert kept.load()["right"].dtype == "bool"
     confusion = pd.DataFrame([[1] * 10] * 10, index=NAMES, columns=NAMES)
@@ -80,6 +90,7 @@ def test_names_are_read_as_they_were_written(tmp_path):
         filepath=str(tmp_path / "b.csv"), load_args={"index_col": 0}, save_args={"index": True}
     )
     square.save(confusion.drop(columns="", index=""))
+    no_formulas_in(tmp_path / "b.csv")
     again = square.load()
     assert list(again.index) == list(again.columns) == [name for name in NAMES if name]
     assert again.to_numpy().sum() == 81

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from soundx.errors import SoundxError
 from soundx.listening.events import Recording
-from soundx.listening.formats import FORMATS, guarded, names_of, unguarded, write_events
+from soundx.listening.formats import FORMATS, names_of, write_events
 from soundx.listening.truth import read_events
+from soundx.markup import guarded, unguarded
 from tests.listening.events import EVENTS, RECORDINGS, event
 
 HOSTILE = [

@@ -19,7 +19,7 @@ import pandas as pd
 
 from soundx.classifier.bundle import MODEL_CARD, Classifier
 from soundx.errors import SoundxError
-from soundx.storage.csv import read_csv
+from soundx.storage.csv import guarded_table, read_csv
 from soundx.storage.folder import Folder
 
 
@@ -158,8 +158,9 @@ class ModelVersions(Mapping[str, ModelVersion]):
             raise SoundxError(
                 f"There is no model of version {evaluation.version} in {self.folder}."
             )
-        folder.write("per_class_metrics.csv", evaluation.per_class.to_csv(index=False).encode())
-        folder.write("confusion_matrix.csv", evaluation.confusion.to_csv().encode())
+        per_class, confusion = map(guarded_table, (evaluation.per_class, evaluation.confusion))
+        folder.write("per_class_metrics.csv", per_class.to_csv(index=False).encode())
+        folder.write("confusion_matrix.csv", confusion.to_csv().encode())
         folder.write("reliability.csv", evaluation.reliability.to_csv(index=False).encode())
         folder.write_with("test_predictions.parquet", evaluation.predictions.to_parquet)
         folder.sub("classifier").write(MODEL_CARD, evaluation.model_card.encode())

@@ -27,7 +27,7 @@ from soundx.storage.checksum import (
     with_checksum,
     without_checksum,
 )
-from soundx.storage.csv import read_csv
+from soundx.storage.csv import guarded_table, read_csv
 from soundx.storage.names import file_names
 from soundx.storage.whole import whole_file
 
@@ -93,6 +93,9 @@ class CSVDataset(WholeWrites, _CSVDataset):
 
     def load(self) -> pd.DataFrame:
         return read_csv(self.read_bytes(), **self._load_args)
+
+    def save(self, data: pd.DataFrame) -> None:
+        super().save(guarded_table(data))
 
     def preview(self, nrows: int = 100) -> TablePreview:
         """Show Kedro-Viz the first rows."""

@@ -6,7 +6,7 @@ What is written is text by file name; nothing here touches a disk. Reading such 
 Names of labels and recordings are anybody's. In tables separated by tabs, which know no
 quoting, line breaks, tabs and other control characters become spaces and ``"`` becomes ``'``, on
 which some readers would swallow lines. In CSV files such characters are quoted, and a text that
-a spreadsheet would take for a formula gets an apostrophe in front (:func:`guarded`).
+a spreadsheet would take for a formula gets an apostrophe in front (:func:`soundx.markup.guarded`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from soundx.audio import SAMPLE_RATE_HZ
 from soundx.errors import SoundxError
 from soundx.labels import shown_label
 from soundx.listening.events import Event, Recording
+from soundx.markup import guarded
 
 CSV_HEADER = (
     "file",
@@ -52,7 +53,6 @@ HIGHEST_HZ = SAMPLE_RATE_HZ / 2
 ByFile = Mapping[str, Sequence[Event]]
 Writer = Callable[[Sequence[Recording], ByFile, bool], dict[str, str]]
 
-_FORMULA = r"[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001  full-width signs begin formulas, too
 _LONGEST_NAME = 200  # bytes; with our suffixes below the 255 of file systems
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # by Windows
 
@@ -117,24 +117,6 @@ def write_formats(
         texts = write_events(name, recordings, events, combined=combined and name == "raven")
         files |= {f"{folder}{file}": text for file, text in texts.items()}
     return files
-
-
-def guarded(text: str) -> str:
-    """Return a text as a CSV file may hold it, that no spreadsheet runs as a formula.
-
-    One that begins as formulas do (``=``, ``+``, ``-``, ``@``, a line break or a tab) gets an
-    apostrophe in front, as OWASP advises, and so does one that looks as if it had got one:
-    ``unguarded`` gives every text back.
-
-    >>> guarded("=1+1"), guarded("'tis"), guarded("'=1+1")
-    ("'=1+1", "'tis", "''=1+1")
-    """
-    return f"'{text}" if re.match(f"'*{_FORMULA}", text) else text
-
-
-def unguarded(text: str) -> str:
-    """Return the text that ``guarded`` was given."""
-    return text[1:] if re.match(f"'+{_FORMULA}", text) else text
 
 
 def names_of(recordings: Sequence[Recording]) -> list[str]:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from soundx.classifier.bundle import Classifier
 from soundx.listening.events import later
-from soundx.listening.formats import guarded
 from soundx.listening.listen import Prediction
+from soundx.markup import guarded
 
 PREDICTION_COLUMNS = (
     "file",

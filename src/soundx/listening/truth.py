@@ -19,8 +19,7 @@ from pathlib import Path
 from soundx.errors import SoundxError
 from soundx.labels import category_of
 from soundx.listening.events import Event
-from soundx.listening.formats import unguarded
-from soundx.markup import printable
+from soundx.markup import printable, unguarded
 
 MAX_BYTES = 100_000_000
 """Larger files are no lists of events: two million lines have less."""

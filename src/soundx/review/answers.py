@@ -21,8 +21,7 @@ from pathlib import Path
 
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, usable_as_label
-from soundx.listening.formats import guarded, unguarded
-from soundx.markup import printable
+from soundx.markup import guarded, printable, unguarded
 from soundx.storage.whole import whole_file
 
 COLUMNS = (

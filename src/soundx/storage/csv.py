@@ -1,14 +1,25 @@
-"""Tables in CSV files, read back as written: a label may be ``NA``, ``001`` or ``nan``."""
+"""Tables in CSV files, read back as written: a label may be ``NA``, ``001`` or ``=1+1``."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
+from soundx.markup import guarded, unguarded
+
 _TEXT = frozenset({"label", "category", "path", "id", "group", "reason"})
 """Last words of the names of columns that are text whatever stands in them."""
+
+
+def guarded_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as a CSV file may hold it, that no spreadsheet runs as a formula.
+
+    Texts, the names of columns and the index are guarded; ``read_csv`` gives all back.
+    """
+    return _each_text(table, guarded)
 
 
 def read_csv(content: bytes, **options: Any) -> pd.DataFrame:
@@ -33,7 +44,16 @@ def read_csv(content: bytes, **options: Any) -> pd.DataFrame:
     }
     table = pd.read_csv(io.BytesIO(content), **(ours | options))
     if index is None:
-        return table
-    table = table.set_index(index)
+        return _each_text(table, unguarded)
+    table = _each_text(table.set_index(index), unguarded)
     # what pandas calls a column without a name
     return table.rename_axis(None) if str(index).startswith("Unnamed: ") else table
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    def changed(cell: Any) -> Any:
+        return change(cell) if isinstance(cell, str) else cell
+
+    texts = table.select_dtypes(exclude=["number", "bool"]).columns
+    table = table.assign(**{name: table[name].map(changed) for name in texts})
+    return table.set_axis(table.columns.map(changed), axis=1).set_axis(table.index.map(changed))
