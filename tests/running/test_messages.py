@@ -132,6 +132,11 @@ def test_nothing_in_a_message_commands_a_terminal(kind):
     assert all(line.isprintable() for line in told.split("\n"))
 
 
+def test_a_key_that_stands_where_no_address_is_meant_is_not_repeated():
+    told = message_for_people(SoundxError("There is no embedder 'https://me:planted@h.example'."))
+    assert told == "There is no embedder 'https://***@h.example'."
+
+
 def test_a_remedy_survives_the_way_from_another_process():
     error = EmbedderUnavailableError("No weights.", remedy=Remedy.GET_YAMNET)
     again = pickle.loads(pickle.dumps(error))

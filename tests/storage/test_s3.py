@@ -18,6 +18,10 @@ SECRETS = [
     "s3://bucket/clips?secret_key=planted",
     "https://host.example/y?v=1&token=planted",
     "s3:/AKIAPLANTED:planted@bucket/clips",
+    "s3:///AKIAPLANTED:planted@bucket/clips",
+    "s3:AKIAPLANTED:planted@bucket/clips",
+    "https://host.example/yamnet#access_token=planted",
+    "https://host.example/yamnet?code=planted",
 ]
 
 
@@ -53,6 +57,9 @@ def test_a_key_in_an_address_is_refused_and_never_repeated(use, address):
         "s3://bucket/me@home/clips",
         "file:///home/me@home/clips",
         "http://127.0.0.1:9000/a@b",
+        "data/site:me@home",
+        "data/night 12:30:15@home",
+        "/clips/dog #1",
     ],
 )
 def test_an_ordinary_address_passes(address):

@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from soundx.errors import Remedy, Setting, find_soundx_error
 from soundx.markup import printable_lines
+from soundx.storage.s3 import without_key
 
 _IN_PROJECT = "kedro run"
 _PIPELINES: dict[Remedy, tuple[str, ...]] = {
@@ -62,14 +63,14 @@ _ELSEWHERE = (
 def message_for_people(error: Exception, env: str | None = None) -> str | None:
     """Return what to tell a person about an error, or None for a defect of ours.
 
-    Nothing in it commands a terminal.
+    Nothing in it commands a terminal, and no key of an address is told.
 
     Args:
         error: What was raised, however wrapped.
         env: The environment that was worked in, for the commands that are named.
     """
     message = _message(error, env)
-    return None if message is None else printable_lines(message)
+    return None if message is None else printable_lines(without_key(message))
 
 
 def _message(error: Exception, env: str | None) -> str | None:

@@ -37,14 +37,16 @@ _TRANSIENT_CODES = frozenset(
 )
 SERVER_ERROR = 500
 
-# name:secret@, where a secret may hold slashes but a port is none; or anything@ before a path
+# name:secret@, where a secret may hold slashes but a port is none; or, behind slashes, anything@
+# before a path
 _USER = re.compile(
-    r"(\b[a-z][a-z0-9+.-]*:/{1,2}(?!/))"
-    r"(?:[^\s'\"/?#:@]*:(?!\d+(?:/|$))[^\s'\"?#]*|[^\s'\"/?#]*)@",
+    r"(\b[a-z][a-z0-9+.-]*:/{0,3}(?!/))"
+    r"(?:[^\s'\"/?#:@]*:(?!\d+(?:/|$))[^\s'\"?#]*|(?<=/)[^\s'\"/?#]*)@",
     re.IGNORECASE,
 )
 _SIGNED = re.compile(
-    r"([?&;][\w.-]*(?:key|secret|token|signature|sig|password|passwd|pwd|credential|auth)[\w.-]*=)"
+    r"([?&;#][\w.-]*"
+    r"(?:key|secret|token|signature|sig|password|passwd|pwd|credential|auth|code)[\w.-]*=)"
     r"[^&;#\s'\"]+",
     re.IGNORECASE,
 )
