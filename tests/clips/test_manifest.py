@@ -55,6 +55,40 @@ def test_metadata_overrides_folders_and_brings_group_and_fold(write_clip, tmp_pa
     assert pd.isna(manifest.loc["loose.wav", "fold"])
 
 
+def test_a_label_in_metadata_means_what_a_folder_of_that_name_does(write_clip, tmp_path):
+    for name in ("A/1.wav", "A/2.wav", "A/3.wav", ":TEST/4.wav"):
+        write_clip(name)
+    (tmp_path / "metadata.csv").write_text(
+        "filename,label\nA/2.wav,:BACKGROUND\nA/3.wav,:TEST\n:TEST/4.wav,A\n"
+    )
+    manifest, rejected = scan(tmp_path)
+    assert manifest["label"].to_dict() == {
+        "A/1.wav": "A",
+        "A/2.wav": BACKGROUND,
+        ":TEST/4.wav": "A",
+    }
+    assert manifest.loc["A/2.wav", "note"] == ""
+    assert "':TEST', is what evaluation folders are called" in rejected["A/3.wav"]
+
+
+@pytest.mark.parametrize("name", ["METADATA.CSV", "Metadata.csv", "metadata.tsv"])
+def test_metadata_under_another_name_stops_the_run_and_is_named(write_clip, tmp_path, name):
+    write_clip("A/1.wav")
+    (tmp_path / name).write_text("filename,label\nA/1.wav,dog\n")
+    with pytest.raises(SoundxError, match=rf"{name} is not read: call it metadata\.csv"):
+        scan(tmp_path)
+    (tmp_path / "metadata.csv").write_text("filename,label\nA/1.wav,cat\n")
+    manifest, _ = scan(tmp_path)  # what else is there is the owner's
+    assert list(manifest["label"]) == ["cat"]
+
+
+def test_metadata_that_leads_nowhere_stops_the_run(write_clip, tmp_path):
+    write_clip("A/1.wav")
+    (tmp_path / "metadata.csv").symlink_to("nowhere.csv")
+    with pytest.raises(SoundxError, match=r"metadata\.csv cannot be used: a link to nothing"):
+        scan(tmp_path)
+
+
 @pytest.mark.parametrize("column", ["licence", "License"])
 def test_licences_are_kept_in_either_spelling(write_clip, tmp_path, column):
     write_clip("A/1.wav")

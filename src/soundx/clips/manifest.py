@@ -209,7 +209,7 @@ def _sides(files: Iterable[str], options: IngestionOptions) -> frozenset[str]:
     special = (*options.exclude, *options.background, ANSWERS)
     for name in files:
         top, *below = name.split("/")
-        if below and not is_hidden(name) and not any(fnmatchcase(top, p) for p in special):
+        if below and not is_hidden(name) and not _matches(top, special):
             is_note = len(below) == 1 and PurePosixPath(name).suffix.lower() in _NOTES
             deep[top] = deep.get(top, True) and (len(below) > 1 or is_note)
     named = sorted(top for top in deep if top.casefold() in _SIDE_NAMES)
@@ -253,6 +253,8 @@ class _Names:
 def _name(path: str, names: _Names) -> _Naming:
     """Tell label, category, group and fold of a file; a background folder overrules metadata.
 
+    A label in metadata that is called like a background folder means the same.
+
     Raises:
         AudioError: It has no label, or one that cannot be used.
     """
@@ -265,7 +267,7 @@ def _name(path: str, names: _Names) -> _Naming:
     if parts[0] in names.inside:
         parts = parts[1:]
     folder = parts[0] if len(parts) > 1 else ""
-    evaluation_only = any(fnmatchcase(folder, pattern) for pattern in options.exclude)
+    evaluation_only = _matches(folder, options.exclude)
     if evaluation_only:
         # :TEST_field/<label>/<clip>: the label is one folder further down
         folder = parts[1] if len(parts) > 2 else ""  # noqa: PLR2004
@@ -274,11 +276,17 @@ def _name(path: str, names: _Names) -> _Naming:
     group = str(row.get("group", "")).strip()
     licence = str(row.get("licence", "") or row.get("license", "")).strip()
     fold_number = _fold(row)
-    if any(fnmatchcase(folder, pattern) for pattern in options.background):
+    named_background = _matches(label, options.background)
+    if named_background or _matches(folder, options.background):
         note = ""
-        if label and label != folder:
+        if label and not named_background:
             note = f"background: the label '{label}' in {METADATA} is not taken"
         return _Naming(BACKGROUND, BACKGROUND, group, fold_number, evaluation_only, licence, note)
+    if label and not evaluation_only and _matches(label, options.exclude):
+        raise AudioError(
+            f"its label in {METADATA}, {label!r}, is what evaluation folders are called "
+            "(ingestion.exclude): put the file into such a folder"
+        )
     label = label or folder
     if not label:
         where = "in an evaluation folder (ingestion.exclude) without a folder for its label"
@@ -297,12 +305,16 @@ def _name(path: str, names: _Names) -> _Naming:
     return _Naming(label, category, group, fold_number, evaluation_only, licence)
 
 
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def _name_answered(path: str, names: _Names) -> _Naming:
     recording = names.answered.get(path)
     if recording is None:
         raise AudioError("no answer that stands is about it")
     label = PurePosixPath(path).parts[1]
-    if any(fnmatchcase(label, pattern) for pattern in names.options.background):
+    if _matches(label, names.options.background):
         label = category = BACKGROUND
     else:
         category = category_of(label, separator=names.options.category_separator)

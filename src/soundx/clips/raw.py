@@ -6,6 +6,7 @@ How it is filled is in ``mirror``.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,8 @@ from soundx.clips.listing import list_folder, why_no_file
 from soundx.clips.metadata import METADATA, read_metadata
 from soundx.clips.scans import ScanMemory
 from soundx.errors import SoundxError
+
+_NEAR_MISS = re.compile(r"metadata\.(csv|tsv|xlsx)", re.IGNORECASE)
 
 ANSWERS = ":ANSWERS"
 """Folder of the clips that are cut out of recordings, as people answered: a folder a label."""
@@ -84,14 +87,24 @@ class RawClips:
 
         Raises:
             SoundxError: It is no such table, or names a file twice; or there is one that cannot
-                be read or was not brought here: labels would be lost without a word.
+                be read, was not brought here or is misnamed: labels would be lost without a word.
         """
         path = self.root / METADATA
         if not os.path.lexists(path):
             if reason := dict(self.refused()).get(METADATA):
                 raise SoundxError(f"The source's {METADATA} cannot be used: {reason}.")
+            self._check_near_misses()
             return None
         if reason := why_no_file(path, self.root):
             raise SoundxError(f"{path} cannot be used: {reason}.")
         roots = (self._source(), self.root.absolute())
         return read_metadata(path, [Path(root) for root in roots if root])
+
+    def _check_near_misses(self) -> None:
+        names = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
+        for name in names:
+            if _NEAR_MISS.fullmatch(name):
+                raise SoundxError(
+                    f"{self.root / name} is not read: call it {METADATA} (with commas, semicolons "
+                    "or tabs), or something else if no labels are in it."
+                )
