@@ -267,6 +267,7 @@ MISTAKES: list[Mistake] = [
     ("one clip a label", EMBED, ("No clip is left for", "three recordings"), lambda world: [(world.clips / f"{label}/{n}.wav").unlink() for label in LABELS for n in (1, 2, 3)]),
     # metadata.csv
     ("a folder where a table belongs", INGEST, ("A folder stands where a file is needed", "/clip_manifest.parquet)"), lambda world: (world.data / "02_intermediate/clip_manifest.parquet").mkdir(parents=True)),
+    ("a folder where the ledger belongs", INGEST, ("/ledger.sqlite cannot be opened", "See what stands there"), lambda world: (world.data / "01_raw/.soundx/ledger.sqlite").mkdir(parents=True)),
     ("two columns of filenames", INGEST, ("two columns 'filename'", "leave one"), metadata("filename,filename,label\ncat/0.wav,x,dog\n")),
     ("two columns of labels", INGEST, ("two columns 'label'", "leave one"), metadata("filename,label,Label\ncat/0.wav,x,dog\n")),
     ("no column of filenames", INGEST, ("no column 'filename'", "Expected: filename,label"), metadata("name,label\ncat/0.wav,dog\n")),

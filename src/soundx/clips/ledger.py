@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundx.clips.source import SourceObject
+from soundx.errors import SoundxError
 from soundx.storage.database import open_database, read_database
 
 KEPT_BY_SOUNDX = ".soundx"
@@ -70,9 +71,19 @@ class Ledger:
         """Yield the ledger of a folder, begun where there is none.
 
         A row that a power cut takes means that its file is fetched again.
+
+        Raises:
+            SoundxError: It cannot be opened, or not written to.
         """
-        with closing(open_database(_file(root), _TABLES)) as database:
-            yield cls(database)
+        file = _file(root)
+        try:
+            with closing(open_database(file, _TABLES)) as database:
+                yield cls(database)
+        except sqlite3.OperationalError as error:  # a folder, read-only, a full disk
+            raise SoundxError(
+                f"{file} cannot be opened or written: {error}. See what stands there, who may "
+                "write it, and whether the disk is full."
+            ) from error
 
     @classmethod
     @contextmanager

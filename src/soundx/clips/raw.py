@@ -63,7 +63,7 @@ class RawClips:
         A disk that loses bytes leaves size and time as they were, by which a file counts as
         unchanged.
         """
-        with suppress(OSError, sqlite3.Error), Ledger.to_write(self.root) as ledger:
+        with suppress(OSError, sqlite3.Error, SoundxError), Ledger.to_write(self.root) as ledger:
             ledger.doubt(name)
         with suppress(sqlite3.Error), ScanMemory(self.root) as memory:
             memory.forget(name)
