@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 
@@ -94,6 +95,27 @@ def test_a_mirrored_file_that_was_lost_here_comes_back(source, tmp_path):
     (root / "A/1.wav").unlink()
     assert mirror(FolderSource(source), root).fetched == 1
     assert tree(root) == tree(source)
+
+
+def test_what_stops_being_a_file_after_it_was_listed_costs_that_file_alone(source, tmp_path):
+    class Changing(FolderSource):
+        def list_objects(self):
+            yield from list(super().list_objects())
+            for name in ("A/1.wav", "A/2.wav", "B/deep/3.wav"):
+                (source / name).unlink()
+            (source / "A/1.wav").symlink_to("1.wav")
+            os.mkfifo(source / "A/2.wav")
+            (source / "B/deep").rmdir()
+            (source / "B/deep").write_bytes(b"a file now")
+
+    (source / "C.wav").write_bytes(b"stays")
+    root = tmp_path / "raw"
+    assert dict(mirror(Changing(source), root).refused) == {
+        "A/1.wav": "cannot be read: Too many levels of symbolic links",
+        "A/2.wav": "cannot be read: a pipe, not a file",
+        "B/deep/3.wav": "cannot be read: Not a directory",
+    }
+    assert tree(root) == {"C.wav": b"stays"}
 
 
 def test_a_broken_off_run_leaves_whole_files_and_goes_on(source, tmp_path, monkeypatch):

@@ -35,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_KEY_BYTES = 1024  # S3's own limit; folders inside folders without end are no clips
 
-_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENXIO)
+_OF_ONE_FILE = (
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENXIO, errno.ENOTDIR, errno.ELOOP,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
 """What one file may have against being read, where others may be read."""
 
 _LEADS_OUT = "a link in its folder leads out of the mirror"
@@ -259,6 +262,8 @@ def _fetcher(source: ClipSource, partial: Path) -> Callable[[SourceObject], Path
         target = partial / uuid.uuid4().hex
         try:
             source.fetch(item.key, target)
+        except shutil.SpecialFileError:
+            return "cannot be read: a pipe, not a file"
         except OSError as error:
             of_the_source = error.filename and Path(error.filename) != target
             if of_the_source and error.errno in _OF_ONE_FILE:
