@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -296,6 +297,18 @@ def test_an_unchanged_file_is_not_read_again(write_clip, tmp_path, monkeypatch):
     manifest, _ = scan(tmp_path)
     assert sorted(read) == ["1.wav", "text.wav"]
     assert manifest.loc["A/1.wav", "duration_s"] == pytest.approx(0.7)
+
+
+def test_a_clip_that_was_changed_in_place_and_dated_back_is_read_again(write_clip, tmp_path):
+    clip = write_clip("A/1.wav")
+    first, _ = scan(tmp_path)
+    before = clip.stat()
+    with clip.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"tag!")
+    os.utime(clip, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again, _ = scan(tmp_path)
+    assert again.loc["A/1.wav", "clip_id"] != first.loc["A/1.wav", "clip_id"]
 
 
 def test_a_folder_that_cannot_be_written_is_scanned_all_the_same(write_clip, tmp_path, caplog):

@@ -25,7 +25,7 @@ Found = list[str | int | float]
 
 
 class ScanMemory:
-    """Findings by path, size and time of change, in a small SQLite file beside the ledger.
+    """Findings by path, size and times of change, in a small SQLite file beside the ledger.
 
     Where the folder cannot be written, nothing is remembered.
 
@@ -100,4 +100,5 @@ def _checked(row: str) -> Found | None:
 
 
 def _state(stat: os.stat_result) -> str:
-    return f"{_RECIPE}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}"
+    # taggers put the time of change back; that of the inode nobody can
+    return f"{_RECIPE}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
