@@ -180,6 +180,10 @@ MISTAKES: list[Mistake] = [
     ("a misspelt group in a file", "run", ("parameters.yml", "'split.seed'", "mean splits.seed?"), parameters("split: {seed: 3}\n")),
     ("a misspelt setting in a file", "run", ("globals.yml", "'dataroot'", "mean data_root?"), settings("dataroot: x\n")),
     ("a misspelt setting of S3", "run", ("globals.yml", "'s3.endpoint'", "s3.endpoint_url"), settings("s3: {endpoint: x}\n")),
+    ("a setting among parameters", "run", ("parameters.yml", "'data_root' belongs in conf/local/globals.yml"), parameters("data_root: x\n")),
+    ("a group among settings", "run", ("globals.yml", "'splits' belongs in conf/local/parameters.yml"), settings("splits: {seed: 3}\n")),
+    ("a misspelt file", "run", ("conf/local/global.yml is not read", "Call it globals.yml"), lambda world: world.write("conf/local/global.yml", "data_root: x\n")),
+    ("another ending of a file", "run", ("conf/local/globals.yaml is not read", "Call it globals.yml"), lambda world: world.write("conf/local/globals.yaml", "data_root: x\n")),
     # how they are written
     ("no value", "run --params=source", ("'source' cannot be read", "NAME=VALUE")),
     ("no name", "run --params==3", ("cannot be read", "NAME=VALUE")),

@@ -62,6 +62,8 @@ class Settings(BaseModel):
     level_dbfs: Annotated[float, Field(ge=-100, le=0)] | None = None
 
 
+_FILES = ("globals", "parameters", "credentials", "catalog")
+_SUFFIXES = (".yml", ".yaml", ".json")
 _PLACES = ("data_root", "source", "recordings", "releases", "yamnet")
 
 
@@ -89,9 +91,8 @@ def check_given(loader: AbstractConfigLoader, project: Path) -> None:
         if name not in conf.asked["runtime_params"]:
             raise SoundxError(f"'{name}' is read from conf/local/globals.yml alone: set it there.")
     _check_names(given, {**settings, **parameters}, conf, "--params")
-    for key, known in (("parameters", parameters), ("globals", settings)):
-        for file, content in conf.env(key).items():
-            _check_names(content, known, conf, str(file))
+    conf.check_file_names()
+    _check_files(conf, parameters, settings)
     _check_values(loader["parameters"], conf, types)
     settings_now = {**loader["globals"], **{k: v for k, v in given.items() if k in settings}}
     settings_given: Settings = _checked(Settings, settings_now, "")
@@ -117,6 +118,24 @@ class _Conf:
     def env(self, key: str) -> dict[Path, Any]:
         """Return what stands in the environment, likewise."""
         return dict(self._parts(key)[1])
+
+    def file(self, key: str) -> str:
+        """Return where a person writes what is meant by one of Kedro's keys."""
+        return f"conf/{self._env}/{key}.yml"
+
+    def check_file_names(self) -> None:
+        """Fail where a file has almost the name of one that is read."""
+        patterns = [one for each in self._loader.config_patterns.values() for one in each]
+        for path in sorted((Path(self._loader.conf_source) / self._env).glob("*.*")):
+            near = difflib.get_close_matches(path.stem, _FILES, n=1, cutoff=_ALIKE)
+            if path.suffix not in _SUFFIXES or any(path.match(one) for one in patterns):
+                continue
+            if near:
+                raise SoundxError(f"{path} is not read. Call it {near[0]}.yml")
+
+    @property
+    def _env(self) -> str:
+        return str(self._loader.env or self._loader.default_run_env)
 
     def _parts(self, key: str) -> Any:
         if key not in self._read:
@@ -181,6 +200,21 @@ def _known_settings(conf: _Conf) -> dict[str, Known]:
             below = value if isinstance(value, DictConfig) else ()
             known[str(name)] = {str(key): {} for key in below}
     return known
+
+
+def _check_files(
+    conf: _Conf, parameters: Mapping[str, Known], settings: Mapping[str, Known]
+) -> None:
+    for file, content in conf.env("parameters").items():
+        for name in content.keys() & settings.keys() - parameters.keys():
+            raise SoundxError(f"{file}: '{name}' belongs in {conf.file('globals')}.")
+        _check_names(content, parameters, conf, str(file))
+    for file, content in conf.env("globals").items():
+        # a catalog of somebody's own may ask for one of that name
+        for name in content.keys() & parameters.keys() - settings.keys():
+            if name not in conf.asked["globals"]:
+                raise SoundxError(f"{file}: '{name}' belongs in {conf.file('parameters')}.")
+        _check_names(content, settings, conf, str(file))
 
 
 def _check_names(
