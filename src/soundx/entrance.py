@@ -87,10 +87,13 @@ def _review_answers(options: argparse.Namespace) -> int:
 
     files = [Path(one) for one in options.file]
     with _told(options.env):
-        n, why_not = take_answers(Path.cwd(), options.env, options.data_root, files, options.name)
+        n, n_older, why_not = take_answers(
+            Path.cwd(), options.env, options.data_root, files, options.name
+        )
     for why in why_not:
         sys.stderr.write(f"{printable(why)}\n")
-    sys.stderr.write(f"{n} answers taken.\n")
+    told = f"; {n_older} were older than what stands" if n_older else ""
+    sys.stderr.write(f"{n} answers taken{told}.\n")
     return 1 if why_not else 0
 
 

@@ -165,6 +165,14 @@ def test_a_page_is_written_and_its_answers_are_taken(project, tmp_path, capsys):
     assert "elsewhere.wav: not a recording" in said
     table = (project / "09_review/answers.csv").read_bytes()
     assert [(a.recording, a.label) for a in read_answers(table, "x")] == [(file, "owl")]
+    older = tmp_path / "older.csv"
+    older.write_text(
+        "recording,onset_s,offset_s,label,answered_by,answered_at\n"
+        f"{file},1.92,3.84,dog,Bo,2020-01-01T00:00:00Z\n"
+    )
+    assert main(["review-answers", str(older)]) == 0
+    assert "0 answers taken; 1 were older than what stands" in capsys.readouterr().err
+    assert (project / "09_review/answers.csv").read_bytes() == table
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """What people answered when they heard a stretch of a recording, in a table that is always whole.
 
-One row is one person's answer about one stretch; who answers again replaces what they said. Every
-change is written whole beside the table and takes its place, under a lock that sessions and
-processes share, so that no answer is lost and none stands there twice.
+One row is one person's answer about one stretch; who answers again replaces what they said, and
+what comes from elsewhere does not replace what was said after it. Every change is written whole
+beside the table and takes its place, under a lock that sessions and processes share, so that no
+answer is lost and none stands there twice.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Answer:
         offset_s: Where it ends.
         label: A label; ``BACKGROUND`` where there is none of the labels; ``UNSURE``.
         answered_by: Who.
-        answered_at: When, ISO 8601, in UTC.
+        answered_at: When, ISO 8601, in UTC where it names no zone; empty where nobody knows.
         model_version: Which model asked; empty where none did.
         probability: What that model gave the label it asked about; None where it gave none.
         drawn_for: The label for whose estimates the stretch was drawn at random; empty where it
@@ -169,9 +170,30 @@ class AnswersFile:
         for answer in answers:
             _check(answer)
         with self._changed() as kept:
-            new = {(answer.answered_by, answer.stretch): answer for answer in answers}
-            kept[:] = [a for a in kept if (a.answered_by, a.stretch) not in new]
-            kept.extend(new.values())
+            _put(kept, answers)
+
+    def add_newer(self, answers: Iterable[Answer]) -> int:
+        """Add answers that were given before now, save those older than what stands.
+
+        Returns:
+            How many were: somebody has said something else of that stretch since.
+
+        Raises:
+            SoundxError: As of ``add``.
+        """
+        answers = list(answers)
+        for answer in answers:
+            _check(answer)
+        newer = []
+        with self._changed() as kept:
+            last = {(a.answered_by, a.stretch): _moment(a.answered_at) for a in kept}
+            for answer in answers:
+                key, moment = (answer.answered_by, answer.stretch), _moment(answer.answered_at)
+                if moment >= last.get(key, moment):
+                    last[key] = moment
+                    newer.append(answer)
+            _put(kept, newer)
+        return len(answers) - len(newer)
 
     def remove(self, answers: Iterable[Answer]) -> int:
         """Take answers back; return how many were there."""
@@ -211,6 +233,12 @@ class AnswersFile:
         return SoundxError(
             f"{self.path} cannot be written: {error.strerror}. Nothing of it was changed."
         )
+
+
+def _put(kept: list[Answer], answers: Iterable[Answer]) -> None:
+    new = {(answer.answered_by, answer.stretch): answer for answer in answers}
+    kept[:] = [a for a in kept if (a.answered_by, a.stretch) not in new]
+    kept.extend(new.values())
 
 
 def write_answers(answers: Iterable[Answer]) -> str:
@@ -276,7 +304,7 @@ def _answer(cells: Mapping[str, str]) -> Answer:
         offset_s=_number(cells["offset_s"], "offset_s"),
         label=BACKGROUND if label == BACKGROUND_ANSWER else label,
         answered_by=cells.get("answered_by", ""),
-        answered_at=cells.get("answered_at", ""),
+        answered_at=cells.get("answered_at", "").strip(),
         model_version=cells.get("model_version", ""),
         probability=_number(told, "probability") if told else None,
         drawn_for=cells.get("drawn_for", ""),
@@ -297,6 +325,20 @@ def _number(text: str, column: str) -> float:
     return value
 
 
+def _moment(answered_at: str) -> datetime:
+    """Return when that was; without a zone it is UTC, and no time is before all others."""
+    if not answered_at:
+        return datetime.min.replace(tzinfo=UTC)
+    try:
+        told = datetime.fromisoformat(answered_at)
+    except ValueError:
+        raise SoundxError(
+            f"{answered_at[:40]!r} is no time (column answered_at): write it as "
+            "2026-11-28T21:30:00Z, or leave it empty."
+        ) from None
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
 def _check(answer: Answer) -> None:
     if answer.label not in (BACKGROUND, UNSURE) and check_label(answer.label) != answer.label:
         raise SoundxError(f"{answer.label!r} cannot be a label: there are spaces around it.")
@@ -307,6 +349,7 @@ def _check(answer: Answer) -> None:
         "".join(texts).encode()
     except UnicodeEncodeError:
         raise SoundxError(f"{answer.recording!r}: a name in an answer is not whole text.") from None
+    _moment(answer.answered_at)
     # as it will be read back
     if not (0 <= answer.stretch.onset_s < answer.stretch.offset_s < 1e7):  # noqa: PLR2004  four months
         raise SoundxError(

@@ -417,11 +417,12 @@ class Review:
                 self._take(person, number)
             return last
 
-    def add_from_elsewhere(self, answers: Sequence[Answer]) -> None:
-        """Keep answers that were given on a page or in another program."""
+    def add_from_elsewhere(self, answers: Sequence[Answer]) -> int:
+        """Keep answers of a page or another program; return how many are older than what stands."""
         with self._lock:
-            self._file.add(answers)
+            n_older = self._file.add_newer(answers)
         self.learn_soon()
+        return n_older
 
     # --- learning -----------------------------------------------------------------------------
 

@@ -91,11 +91,11 @@ def write_page(
 
 def take_answers(
     project: Path, env: str | None, data_root: str | None, files: Sequence[Path], person: str
-) -> tuple[int, list[str]]:
+) -> tuple[int, int, list[str]]:
     """Take the answers in files from elsewhere into a project's table.
 
     Returns:
-        How many were taken, and why others were not.
+        How many were taken, how many were older than what stands, and why others were not taken.
 
     Raises:
         SoundxError: A file is no list of answers; nothing of any is taken.
@@ -111,9 +111,8 @@ def take_answers(
         answers, why = answers_in(file.name, content, index, person or "somebody")
         taken += answers
         why_not += [one if one.startswith(file.name) else f"{file.name}: {one}" for one in why]
-    if taken:
-        _answers(catalog).file.add(taken)
-    return len(taken), why_not
+    n_older = _answers(catalog).file.add_newer(taken) if taken else 0
+    return len(taken) - n_older, n_older, why_not
 
 
 def _catalog(project: Path, env: str | None, data_root: str | None) -> DataCatalog:

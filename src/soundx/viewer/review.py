@@ -638,8 +638,9 @@ def _add(review: Review, person: str, file: Any) -> None:
         + (f" ({escaped(', '.join(labels[:12]))})." if new else ".")
     )
     if new and st.button("Take them", key=f"review-take-{file.file_id}", type="primary"):
-        review.add_from_elsewhere(new)
-        done[file.file_id] = f"{counted(len(new), 'answer')} taken."
+        n_older = review.add_from_elsewhere(new)
+        told = f"; {n_older} older than what stands" if n_older else ""
+        done[file.file_id] = f"{counted(len(new) - n_older, 'answer')} taken{told}."
         st.rerun()
 
 
