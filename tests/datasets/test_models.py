@@ -20,6 +20,7 @@ from soundx.datasets.models import (
     NoiseFramesDataset,
 )
 from soundx.embedders import EmbedderInfo
+from soundx.errors import BrokenFileError
 from soundx.labels import LabelTree
 from soundx.modelling.noise import NoiseFrames
 from soundx.pipelines.training import create_pipeline
@@ -68,6 +69,49 @@ def test_every_model_is_kept_and_gets_its_evaluation(tmp_path):
     assert versions[V2].classifier.files["model_card.md"] == f"the card of {V2}".encode()
     with pytest.raises(DatasetError, match=f"no model of version {V3}"):
         kept.save(make_evaluation(V3))
+
+
+EVALUATED = {
+    "per_class": "per_class_metrics.csv",
+    "predictions": "test_predictions.parquet",
+    "confusion": "confusion_matrix.csv",
+    "reliability": "reliability.csv",
+}
+
+
+@pytest.mark.parametrize("garble", [lambda content: content.replace(b"A", b"B", 1), None])
+@pytest.mark.parametrize(("table", "name"), EVALUATED.items())
+def test_a_broken_table_of_an_evaluation_is_named(tmp_path, table, name, garble):
+    kept = ModelVersionsDataset(path=str(tmp_path))
+    kept.save(make_classifier("v1"))
+    kept.save(make_evaluation("v1"))
+    path = tmp_path / "v1" / name
+    assert getattr(kept.load()["v1"], table)["label"].tolist() == ["A"]
+    if garble is None:
+        path.unlink()
+    else:
+        path.write_bytes(garble(path.read_bytes()))
+    with pytest.raises(BrokenFileError) as caught:
+        getattr(kept.load()["v1"], table)
+    said = message_for_people(caught.value)
+    assert f"{path} is broken" in said
+    assert "kedro run --pipelines=evaluation" in said
+
+
+@pytest.mark.parametrize("table", ["per_class", "predictions", "confusion"])
+def test_tables_from_before_there_were_checksums_are_named_where_they_cannot_be_read(
+    tmp_path, table
+):
+    kept = ModelVersionsDataset(path=str(tmp_path))
+    kept.save(make_classifier("v1"))
+    kept.save(make_evaluation("v1"))
+    (tmp_path / "v1/metrics.json").write_text('{"accuracy": 0.9}')
+    assert len(getattr(kept.load()["v1"], table)) == 1
+    path = tmp_path / "v1" / EVALUATED[table]
+    path.write_bytes(b"label,\xff\n\xff,1\n")
+    with pytest.raises(BrokenFileError, match="is broken") as caught:
+        getattr(kept.load()["v1"], table)
+    assert caught.value.name == str(path)
 
 
 def test_a_model_is_kept_before_it_becomes_the_newest():

@@ -165,6 +165,7 @@ def test_broken_model_input_is_named_and_made_again(tmp_path, name):
         (JSONDataset, "a.json", {"x": 1}),
         (StateDataset, "a.json", {"digest": "17"}),
         (OptionalStateDataset, "a.json", {"digest": "17"}),
+        (CSVDataset, "a.csv", pd.DataFrame({"label": ["17"]})),
     ],
 )
 def test_a_file_that_is_not_what_was_saved_is_named(tmp_path, dataset, name, data):
@@ -175,6 +176,8 @@ def test_a_file_that_is_not_what_was_saved_is_named(tmp_path, dataset, name, dat
         content = content.replace((500).to_bytes(8, "little"), (501).to_bytes(8, "little"))
     elif issubclass(dataset, StateDataset):
         content = content.replace(b"17", b"18")
+    elif dataset is CSVDataset:
+        content = content.replace(b"17", b"\xff7")
     else:
         content = content[:-1]
     (tmp_path / name).write_bytes(content)

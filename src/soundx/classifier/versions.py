@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from soundx.classifier.bundle import MODEL_CARD, Classifier
-from soundx.errors import SoundxError
+from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.storage.checksum import digest, why_broken
 from soundx.storage.csv import guarded_table, read_csv
 from soundx.storage.folder import Folder
 
@@ -46,6 +47,7 @@ class Evaluation:
     model_card: str
 
 
+_FILES = "files"  # of metrics.json: checksums of what lies beside it
 _FORMAT = "%Y-%m-%dT%H.%M.%S.%f"
 
 
@@ -95,31 +97,51 @@ class ModelVersion:
         return self.folder.exists("metrics.json")
 
     @cached_property
+    def _index(self) -> dict[str, Any]:
+        if not self.is_evaluated:
+            return {}
+        return dict(self.folder.read_json("metrics.json", remedy=Remedy.EVALUATE))
+
+    @property
     def metrics(self) -> dict[str, Any]:
-        """Its ``metrics.json``; empty while it was not evaluated."""
-        return dict(self.folder.read_json("metrics.json")) if self.is_evaluated else {}
+        """Its ``metrics.json``, without the checksums in it; empty while it was not evaluated."""
+        return {name: value for name, value in self._index.items() if name != _FILES}
 
     @cached_property
     def per_class(self) -> pd.DataFrame:
         """Its ``per_class_metrics.csv``."""
-        return read_csv(self.folder.read("per_class_metrics.csv"))
+        return self._table("per_class_metrics.csv")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Its ``test_predictions.parquet``."""
-        return pd.read_parquet(io.BytesIO(self.folder.read("test_predictions.parquet")))
+        name = "test_predictions.parquet"
+        content = self._read(name)
+        try:
+            return pd.read_parquet(io.BytesIO(content))
+        except (ValueError, OSError) as error:  # of an evaluation before there were checksums
+            why = why_broken(error) or "it is no table"
+            raise BrokenFileError(self.folder.shown(name), why, remedy=Remedy.EVALUATE) from None
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
         """Its ``confusion_matrix.csv``."""
-        return read_csv(self.folder.read("confusion_matrix.csv"), index_col=0)
+        return self._table("confusion_matrix.csv", index_col=0)
 
     @cached_property
     def reliability(self) -> pd.DataFrame | None:
         """Its ``reliability.csv``; None of models evaluated before there was one."""
-        if not self.folder.exists("reliability.csv"):
+        name = "reliability.csv"
+        if name not in self._index.get(_FILES, {}) and not self.folder.exists(name):
             return None
-        return read_csv(self.folder.read("reliability.csv"))
+        return self._table(name)
+
+    def _table(self, name: str, **options: Any) -> pd.DataFrame:
+        content = self._read(name)
+        return read_csv(content, self.folder.shown(name), remedy=Remedy.EVALUATE, **options)
+
+    def _read(self, name: str) -> bytes:
+        return self.folder.read_kept(name, self._index.get(_FILES, {}), remedy=Remedy.EVALUATE)
 
 
 class ModelVersions(Mapping[str, ModelVersion]):
@@ -159,10 +181,15 @@ class ModelVersions(Mapping[str, ModelVersion]):
                 f"There is no model of version {evaluation.version} in {self.folder}."
             )
         per_class, confusion = map(guarded_table, (evaluation.per_class, evaluation.confusion))
-        folder.write("per_class_metrics.csv", per_class.to_csv(index=False).encode())
-        folder.write("confusion_matrix.csv", confusion.to_csv().encode())
-        folder.write("reliability.csv", evaluation.reliability.to_csv(index=False).encode())
-        folder.write_with("test_predictions.parquet", evaluation.predictions.to_parquet)
+        files = {
+            "per_class_metrics.csv": per_class.to_csv(index=False).encode(),
+            "confusion_matrix.csv": confusion.to_csv().encode(),
+            "reliability.csv": evaluation.reliability.to_csv(index=False).encode(),
+            "test_predictions.parquet": evaluation.predictions.to_parquet(),
+        }
+        for name, content in files.items():
+            folder.write(name, content)
         folder.sub("classifier").write(MODEL_CARD, evaluation.model_card.encode())
         # last: where there are metrics, all the rest is there too
-        folder.write_json("metrics.json", dict(evaluation.metrics))
+        digests = {name: digest(content) for name, content in files.items()}
+        folder.write_json("metrics.json", {**evaluation.metrics, _FILES: digests})

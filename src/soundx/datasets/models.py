@@ -27,7 +27,7 @@ from soundx.datasets.tables import TextDataset
 from soundx.embedders import Embedder, EmbedderInfo, EmbedderSettings, load_embedder
 from soundx.embedders.base import Network
 from soundx.embeddings.store import EmbeddingStore, Shard
-from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.errors import Remedy, SoundxError
 from soundx.labels import LabelTree
 from soundx.modelling.heads import History
 from soundx.modelling.joint import TrainedHeads
@@ -228,20 +228,11 @@ class KerasHeadsDataset(FolderDataset[TrainedHeads, TrainedHeads]):
         index = dict(self._folder.read_json(self._INDEX, remedy=Remedy.TRAIN))
         if isinstance(index["models"], list):  # version 0.1: files are called as heads are
             index["models"] = {name: f"{name}.keras" for name in index["models"]}
-        files = {}
-        for name in (*index["models"].values(), self._SEEN):
-            why = None
-            try:
-                files[name] = self._folder.read(name)
-            except FileNotFoundError:
-                why = "it is missing"
-            else:
-                found = digest(files[name])
-                if index.get("files", {}).get(name, found) != found:
-                    why = "its checksum is of something else"
-            if why is not None:
-                raise BrokenFileError(self._folder.shown(name), why, remedy=Remedy.TRAIN)
-        return index, files
+        digests = index.get("files", {})
+        return index, {
+            name: self._folder.read_kept(name, digests, remedy=Remedy.TRAIN)
+            for name in (*index["models"].values(), self._SEEN)
+        }
 
     def _new_version(self) -> str:
         """Return the time, or what comes after the newest version where the clock went back."""

@@ -92,7 +92,7 @@ class CSVDataset(WholeWrites, _CSVDataset):
     """A table in a CSV file; names in it, such as labels, are text whatever they look like."""
 
     def load(self) -> pd.DataFrame:
-        return read_csv(self.read_bytes(), **self._load_args)
+        return read_csv(self.read_bytes(), str(self._filepath), **self._load_args)
 
     def save(self, data: pd.DataFrame) -> None:
         super().save(guarded_table(data))

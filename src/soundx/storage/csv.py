@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from soundx.errors import BrokenFileError, Remedy
 from soundx.markup import guarded, unguarded
+from soundx.storage.checksum import why_broken
 
 _TEXT = frozenset({"label", "category", "path", "id", "group", "reason"})
 """Last words of the names of columns that are text whatever stands in them."""
@@ -22,7 +24,9 @@ def guarded_table(table: pd.DataFrame) -> pd.DataFrame:
     return _each_text(table, guarded)
 
 
-def read_csv(content: bytes, **options: Any) -> pd.DataFrame:
+def read_csv(
+    content: bytes, name: str, *, remedy: Remedy = Remedy.RUN, **options: Any
+) -> pd.DataFrame:
     """Return the table in a CSV file.
 
     Columns of labels, paths and other names are text, as is an index; an empty field of them is
@@ -30,8 +34,20 @@ def read_csv(content: bytes, **options: Any) -> pd.DataFrame:
 
     Args:
         content: The file.
+        name: Where it is, for people.
+        remedy: What makes it again.
         options: For pandas; they go before what is said here.
+
+    Raises:
+        BrokenFileError: It is no such table.
     """
+    try:
+        return _parsed(content, **options)
+    except ValueError as error:
+        raise BrokenFileError(name, why_broken(error) or "it is no table", remedy=remedy) from None
+
+
+def _parsed(content: bytes, **options: Any) -> pd.DataFrame:
     header = pd.read_csv(io.BytesIO(content), nrows=0, encoding=options.get("encoding")).columns
     index = options.pop("index_col", None)
     text = {name for name in header if name.rpartition("_")[2] in _TEXT}

@@ -25,8 +25,8 @@ from typing import Any, BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from soundx.errors import Remedy, SoundxError
-from soundx.storage.checksum import parse_json, with_checksum
+from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.storage.checksum import digest, parse_json, with_checksum
 from soundx.storage.names import name_aside
 from soundx.storage.s3 import check_address
 from soundx.storage.whole import whole_file
@@ -98,6 +98,28 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
         return bytes(self.fs.cat_file(self.path(name)))
+
+    def read_kept(
+        self, name: str, digests: Mapping[str, str], *, remedy: Remedy = Remedy.RUN
+    ) -> bytes:
+        """Return the bytes of a file that has to be there, held against its checksum if it has one.
+
+        Args:
+            name: The file.
+            digests: Checksums by name, as a JSON file beside it holds them.
+            remedy: What makes it again.
+
+        Raises:
+            BrokenFileError: It is missing, or not what was written.
+        """
+        try:
+            content = self.read(name)
+        except FileNotFoundError:
+            raise BrokenFileError(self.shown(name), "it is missing", remedy=remedy) from None
+        if digests.get(name) not in (None, digest(content)):
+            why = "its checksum is of something else"
+            raise BrokenFileError(self.shown(name), why, remedy=remedy)
+        return content
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading."""
