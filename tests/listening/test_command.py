@@ -103,6 +103,21 @@ def test_every_format_windows_and_clips(predict, recordings, tmp_path):
     assert (clips / "metadata.csv").exists()
 
 
+def test_a_name_that_is_not_utf_8_costs_that_recording_alone(predict, tmp_path):
+    night, out = tmp_path / "night", tmp_path / "out"
+    night.mkdir()
+    for name in (b"a.wav", b"caf\xe9.wav"):
+        soundfile.write(night / "new.wav", planted(9), 16_000)
+        os.rename(night / "new.wav", os.fsencode(night) + b"/" + name)
+    code, said, _ = predict(night, "--output", out, "--windows")
+    assert code == 1
+    assert "caf\\xe9.wav\tcannot be heard: its name is not UTF-8 text: rename it" in said
+    errors = {Path(row["file"]).name: row["error"] for row in table(out / "predictions.csv")}
+    assert errors == {"a.wav": "", r"caf\udce9.wav": "its name is not UTF-8 text: rename it"}
+    assert {Path(row["file"]).name for row in table(out / "windows.csv")} == {"a.wav"}
+    assert (out / "events.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -302,7 +302,8 @@ def _model_folder(given: str | None) -> Path:
 
 def _write(path: Path, text: str) -> None:
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        # the name of a recording need not be text: a byte that is none is written as its code
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 class _Bar:

@@ -41,6 +41,10 @@ class Source:
         Raises:
             AudioError: It cannot be read.
         """
+        try:
+            self.file.encode()
+        except UnicodeEncodeError:
+            raise AudioError("its name is not UTF-8 text: rename it") from None
         if not _is_url(self.file):
             yield Path(self.file)
             return
