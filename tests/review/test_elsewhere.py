@@ -41,7 +41,7 @@ def test_a_table_of_answers_comes_back_as_it_was():
     assert answers_in("x.csv", write_answers(GIVEN).encode(), Index(), "Eve") == (GIVEN, [])
 
 
-@pytest.mark.parametrize("name", ["audacity", "raven", "birdnet", "dcase", "csv"])
+@pytest.mark.parametrize("name", ["audacity", "raven", "birdnet", "dcase", "kaleidoscope"])
 def test_what_another_program_is_given_it_gives_back(name):
     index = Index()
     texts = write_events(
@@ -58,6 +58,16 @@ def test_what_another_program_is_given_it_gives_back(name):
     ]
     assert [a.onset_s for a in found] == pytest.approx([1.92, 3.84], abs=1e-3)
     assert all(a.answered_at.endswith("Z") for a in found)
+
+
+def test_what_a_model_found_is_nobodys_answer():
+    table = write_events("csv", recordings_of(Index()), answers_as_events(GIVEN))["events.csv"]
+    for saved in (table, table.replace(",", ";")):  # a spreadsheet's semicolons
+        with pytest.raises(SoundxError, match=r"^found\.csv is .* is nobody's answer"):
+            answers_in("found.csv", saved.encode(), Index(), "Eve")
+    # a table of one's own may have columns of the same names
+    own = b"file,onset_s,offset_s,label,category\n/nights/a.wav,0,1,owl,birds\n"
+    assert len(answers_in("own.csv", own, Index(), "Eve")[0]) == 1
 
 
 def test_a_point_is_a_window_around_it():

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from soundx.errors import SoundxError
 from soundx.labels import BACKGROUND, BACKGROUND_NAME, category_of
 from soundx.listening.events import Event, Recording, later
+from soundx.listening.formats import CSV_HEADER
 from soundx.listening.truth import read_events
 from soundx.review.answers import (
     BACKGROUND_ANSWER,
@@ -41,13 +42,18 @@ def answers_in(
         person: Who stands beside answers that name nobody.
 
     Raises:
-        SoundxError: It is no such file; the line is named.
+        SoundxError: It is no such file; the line is named. Or it is what soundx found itself.
     """
     person = check_person(person)
     if len(content) > MAX_BYTES:
         raise SoundxError(f"{name} is too large to be a list of answers.")
     durations_s = {one.file: one.duration_s for one in index.recordings}
     first = content[:4096].decode("utf-8-sig", "replace").partition("\n")[0].lower()
+    if all(column in first for column in CSV_HEADER):
+        raise SoundxError(
+            f"{name} is a table of events as soundx writes it: what a model found is nobody's "
+            "answer. Answer on a review page, or mark in another program what is true."
+        )
     if all(column in first for column in COLUMNS[:4]):
         found = read_answers(content, name)
     else:
