@@ -67,6 +67,7 @@ def _add_project(parser: argparse.ArgumentParser) -> None:
 def _review_page(options: argparse.Namespace) -> int:
     from soundx.running.reviewing import write_page
 
+    output = command.place_on_disk("--output", options.output, (".html", ".htm"))
     with _told(options.env):
         n, size = write_page(
             Path.cwd(),
@@ -76,7 +77,7 @@ def _review_page(options: argparse.Namespace) -> int:
             label=options.label,
             n=options.n,
             title=options.title,
-            output=Path(options.output),
+            output=output,
         )
     sys.stderr.write(f"{n} windows, {size / 1e6:.1f} MB: {options.output}\n")
     return 0

@@ -348,6 +348,21 @@ def test_events_are_held_against_true_ones(predict, recordings, tmp_path, capsys
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_figures_never_take_the_place_of_what_they_are_of(predict, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", planted(20), 16_000)
+    out = tmp_path / "out"
+    predict(tmp_path / "a.wav", "--output", out)
+    events = out / "events.csv"
+    before = events.read_bytes()
+    for output in (events, "", "s3://bucket/scores.json"):
+        assert main(["evaluate", str(events), str(events), "--output", str(output)]) == 1
+        assert f"Error: --output is '{output}': " in capsys.readouterr().err
+    assert events.read_bytes() == before
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", str(events), str(events), "--output", str(scores)]) == 0
+    assert json.loads(scores.read_text())["event"]["f1"] == 1
+
+
 def test_help_and_version(capsys):
     for arguments in (["--help"], ["predict", "--help"], ["--version"]):
         with pytest.raises(SystemExit, match="0"):

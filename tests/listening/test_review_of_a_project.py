@@ -178,6 +178,8 @@ def test_a_page_is_written_and_its_answers_are_taken(project, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["review-page", "--output", "answers.csv"], "ends in .html or .htm"),
+        (["review-page", "--output", ""], "--output is ''"),
         (["review-page", "--order", "best"], "Name the label"),
         (["review-page", "--n", "0"], "1 or more"),
         (["review-page", "--order", "spread", "--label", "nothing"], "does not know 'nothing'"),

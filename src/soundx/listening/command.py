@@ -300,6 +300,30 @@ def _model_folder(given: str | None) -> Path:
     return started.resolve().parent if started.suffix == ".pyz" else PLACE
 
 
+def place_on_disk(option: str, given: str, suffixes: Sequence[str] = ()) -> Path:
+    """Return where an option says that something is to be written.
+
+    Args:
+        option: The option, as it is typed.
+        given: What it was given.
+        suffixes: What the name of a file that is written there may end in; any by default.
+
+    Raises:
+        SoundxError: It is empty, an address, or the name of something else.
+    """
+    if not given or "://" in given:
+        raise SoundxError(
+            f"{option} is '{printable(given)}': results go to a disk. Name a place on this machine."
+        )
+    path = Path(given)
+    if suffixes and path.suffix.lower() not in suffixes:
+        # what stands there is replaced: it might be one's own table
+        raise SoundxError(
+            f"{option} is '{printable(given)}': give a name that ends in {' or '.join(suffixes)}."
+        )
+    return path
+
+
 def _write(path: Path, text: str) -> None:
     with whole_file(path) as partial:
         # the name of a recording need not be text: a byte that is none is written as its code
@@ -391,6 +415,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     from soundx.listening.scores import score_events
     from soundx.listening.truth import read_events
 
+    output = None
+    if options.output is not None:
+        output = place_on_disk("--output", options.output, (".json",))
     found = read_events(options.events, label_column=options.label_column)
     truth = read_events(options.truth, label_column=options.label_column)
     durations_s = _durations(options, [*found, *truth])
@@ -401,8 +428,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         collar_s=options.collar,
         offset_share=options.offset_share,
     )
-    if options.output:
-        _write(Path(options.output), json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
+    if output is not None:
+        _write(output, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
     sys.stdout.write(_table(scores))
     return 0
 
