@@ -128,6 +128,8 @@ def test_a_name_that_is_not_utf_8_costs_that_recording_alone(predict, tmp_path):
         (["{clip}", "--workers", "-2"], "at least one has to work"),
         (["{clip}", "--per-label", "3", "--segments", "{tmp}/x"], "'all' and 3"),
         (["s3:/nights"], "There is no recording at s3:/nights"),
+        (["{clip}", "--segments", "s3://bucket/x"], "--segments is 's3://bucket/x'"),
+        (["{clip}", "--segments", ""], "--segments is ''"),
     ],
 )
 def test_mistakes_are_one_line(predict, tmp_path, arguments, message):
@@ -138,6 +140,16 @@ def test_mistakes_are_one_line(predict, tmp_path, arguments, message):
     assert code == 1
     assert message in told
     assert "Traceback" not in told
+
+
+def test_results_go_to_a_disk(predict, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("clip.wav", planted(3), 16_000)
+    for output in ("s3://bucket/x", ""):
+        code, _, told = predict("clip.wav", "--output", output)
+        assert code == 1
+        assert f"--output is '{output}': results go to a disk" in told
+    assert os.listdir() == ["clip.wav"]
 
 
 def test_no_model_is_told_how_to_get_one(tmp_path, monkeypatch, capsys):

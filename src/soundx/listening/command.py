@@ -202,13 +202,15 @@ def _predict(options: argparse.Namespace) -> int:
     from soundx.listening.results import prediction_row, predictions_csv, windows_csv
     from soundx.parallel import n_workers
 
+    output = place_on_disk("--output", options.output)
+    if options.segments is not None:
+        place_on_disk("--segments", options.segments)
     formats = _formats(getattr(options, "format", ["csv"]), FORMATS)
     workers = options.workers or n_workers()
     if workers < 1:
         raise SoundxError(f"--workers is {workers}: at least one has to work.")
     sources = find_recordings(options.path)
     classifier = _classifier(getattr(options, "model", None))
-    output = Path(options.output)
     rules = event_rules(classifier, **_rules(options))
     listener = Listener(classifier, output / ".heard", rules, workers=workers)
     heard: list[Prediction] = []
@@ -227,7 +229,7 @@ def _predict(options: argparse.Namespace) -> int:
     if options.windows:
         with whole_file(output / "windows.csv") as partial, partial.open("w", newline="") as table:
             table.writelines(windows_csv(heard, classifier))
-    if options.segments:
+    if options.segments is not None:
         _cut(sources, events, options)
     n_broken = len(heard) - len(recordings)
     if not options.quiet:
