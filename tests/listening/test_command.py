@@ -118,6 +118,18 @@ def test_a_name_that_is_not_utf_8_costs_that_recording_alone(predict, tmp_path):
     assert (out / "events.csv").exists()
 
 
+def test_events_are_always_of_the_predictions_beside_them(predict, tmp_path):
+    for name in ("first", "second"):
+        soundfile.write(tmp_path / f"{name}.wav", planted(20), 16_000)
+    out = tmp_path / "out"
+    predict(tmp_path / "first.wav", "--output", out)
+    predict(tmp_path / "second.wav", "--output", out, "--format", "audacity")
+    (row,) = table(out / "predictions.csv")
+    events = table(out / "events.csv")
+    assert len(events) == int(row["n_events"]) > 0
+    assert {event["file"] for event in events} == {row["file"]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -134,7 +134,7 @@ def _add_predict(commands: Any) -> None:
         action="append",
         metavar="F[,F]",
         default=argparse.SUPPRESS,
-        help=f"formats of events: {', '.join(_FORMATS)} (default: csv)",
+        help=f"formats of events beside events.csv: {', '.join(_FORMATS[1:])}",
     )
     parser.add_argument("--combined", action="store_true", help="one Raven table over all files")
     parser.add_argument("--windows", action="store_true", help="windows.csv, a row a window")
@@ -205,7 +205,8 @@ def _predict(options: argparse.Namespace) -> int:
     output = place_on_disk("--output", options.output)
     if options.segments is not None:
         place_on_disk("--segments", options.segments)
-    formats = _formats(getattr(options, "format", ["csv"]), FORMATS)
+    # an older run's events.csv would not be of these predictions
+    formats = _formats(["csv", *getattr(options, "format", ())], FORMATS)
     workers = options.workers or n_workers()
     if workers < 1:
         raise SoundxError(f"--workers is {workers}: at least one has to work.")
