@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +164,39 @@ def test_results_go_to_a_disk(predict, tmp_path, monkeypatch):
         assert code == 1
         assert f"--output is '{output}': results go to a disk" in told
     assert os.listdir() == ["clip.wav"]
+
+
+def told_of(model, change, tmp_path, capsys):
+    """Return what is told of a copy of a model that was changed, without checksums."""
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    labels = json.loads((folder / "labels.json").read_text())
+    labels = {name: value for name, value in labels.items() if name not in ("files", "checksum")}
+    change(folder, labels)
+    (folder / "labels.json").write_text(json.dumps(labels))
+    soundfile.write(tmp_path / "a.wav", planted(3), 16_000)
+    given = (tmp_path / "a.wav", "--model", folder, "--output", tmp_path / "out")
+    assert main(["predict", *map(str, given)]) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return told
+
+
+@pytest.mark.parametrize("n_bytes", [0, 9, 9000])
+def test_a_model_that_is_cut_short_is_told(model, n_bytes, tmp_path, capsys):
+    def cut(folder, labels):
+        os.truncate(folder / "soundx.tflite", n_bytes)
+
+    assert "soundx.tflite is broken: " in told_of(model, cut, tmp_path, capsys)
+
+
+def test_labels_that_are_not_the_models_are_told(model, tmp_path, capsys):
+    def forget_one(folder, labels):
+        gone = labels["labels"].pop()
+        del labels["categories"][gone]
+
+    told = told_of(model, forget_one, tmp_path, capsys)
+    assert re.search(r"labels\.json is broken: it names \d+ labels, soundx\.tflite has \d+\.", told)
 
 
 def test_no_model_is_told_how_to_get_one(tmp_path, monkeypatch, capsys):

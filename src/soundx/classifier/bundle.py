@@ -30,7 +30,7 @@ from soundx.errors import BrokenFileError, Remedy, SoundxError
 from soundx.labels import GENERAL, UNKNOWN, LabelTree
 from soundx.markup import printable
 from soundx.parallel import Pool
-from soundx.storage.checksum import digest, parse_json, with_checksum
+from soundx.storage.checksum import digest, parse_json, why_broken, with_checksum
 
 __all__ = [
     "HEADER",
@@ -90,7 +90,7 @@ class Classifier:
         self.check()
         # sessions of the viewer share one classifier
         self._interpreters = {
-            name: Pool(partial(_interpreter, content, threads))
+            name: Pool(partial(_interpreter, name, content, threads))
             for name, content in self.files.items()
             if name.endswith(".tflite")
         }
@@ -272,7 +272,10 @@ class Classifier:
             interpreter.set_tensor(entry["index"], samples)
             interpreter.invoke()
             outputs = interpreter.get_output_details()
-            return [interpreter.get_tensor(output["index"]) for output in outputs]
+            answers = [interpreter.get_tensor(output["index"]) for output in outputs]
+        if name == JOINT_MODEL and (found := answers[0].shape[-1]) != len(self.labels):
+            raise _broken(LABELS, f"it names {len(self.labels)} labels, {name} has {found}")
+        return answers
 
 
 def _broken(name: str, why: str) -> BrokenFileError:
@@ -283,11 +286,14 @@ def _shown(name: str) -> str:
     return f"The classifier's {printable(name)}"
 
 
-def _interpreter(content: bytes, threads: int | None) -> Any:
+def _interpreter(name: str, content: bytes, threads: int | None) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _broken(name, why_broken(error) or "it cannot be read") from error
     return interpreter
 
 
