@@ -167,6 +167,16 @@ def test_without_the_table_of_answers_no_clip_is_taken_away(ingest, write_clip, 
     assert not list(tmp_path.glob("01_raw/:ANSWERS/B/*.wav"))
 
 
+def test_what_a_killed_run_began_to_cut_is_taken_away(ingest, write_clip, tmp_path):
+    write_clip("01_raw/A/a.wav")
+    answer = Answer(str(write_clip("night.wav", seconds=4)), 0, 1.92, "B", "Ann")
+    AnswersFile(tmp_path / "09_review/answers.csv").add([answer])
+    ingest(None)
+    write_clip("01_raw/:ANSWERS/.soundx-segments-killed/0.wav")
+    assert ingest(None)["rejected_clips"].empty
+    assert not (tmp_path / "01_raw/:ANSWERS/.soundx-segments-killed").exists()
+
+
 def test_a_clip_among_the_answers_that_nobody_gave_is_rejected(ingest, write_clip):
     write_clip("01_raw/A/a.wav")
     write_clip("01_raw/:ANSWERS/B/planted.wav")

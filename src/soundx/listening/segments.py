@@ -184,7 +184,7 @@ def cut_segments(
     reasons: dict[str, list[str]] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
+        remove_partial(folder, older_than_s=_STALE_S)
         with keep_together(folder, {clip.name: clip.row for clip in clips}) as there:
             for file, its in track(by_file.items(), description="Cutting clips"):
                 for clip, reason in _cut_recording(paths.get(file), its, folder, n_least):
@@ -383,11 +383,11 @@ def _put_in_place(piece: Path, target: Path) -> str:
     return ""
 
 
-def _remove_stale(folder: Path) -> None:
-    """Remove what a killed process of ours began and will never finish."""
+def remove_partial(folder: Path, *, older_than_s: float) -> None:
+    """Remove clips that a killed process of ours began to cut and will never finish."""
     for left in folder.glob(f"{_ASIDE}*"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _STALE_S:
+            if time.time() - left.stat().st_mtime > older_than_s:
                 shutil.rmtree(left, ignore_errors=True)
 
 

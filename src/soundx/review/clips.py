@@ -17,7 +17,7 @@ from soundx.labels import BACKGROUND, category_of
 from soundx.listening.events import Event
 from soundx.listening.groups import METADATA, forget, read_rows
 from soundx.listening.recordings import Source
-from soundx.listening.segments import PartlyCutError, cut_segments, segment_names
+from soundx.listening.segments import PartlyCutError, cut_segments, remove_partial, segment_names
 from soundx.markup import printable
 from soundx.progress import counted
 from soundx.review.answers import Answer, settled
@@ -51,6 +51,8 @@ def cut_answers(job: AnsweredClipsJob) -> None:
     sure = [answer for answer in settled(job.answers) if answer.is_sure]
     if not sure and not job.folder.exists():
         return
+    # nobody else cuts here: what is there of it, a killed run left
+    remove_partial(job.folder, older_than_s=0.0)
     events = [_event(answer, job.separator) for answer in sure]
     paths = {file: Path(file) for file in dict.fromkeys(event.file for event in events)}
     names = segment_names(paths, events)
