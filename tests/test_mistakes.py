@@ -239,6 +239,11 @@ MISTAKES: list[Mistake] = [
     ("broken YAML", "run", ("conf/", "parameters.yml", "Mend"), parameters("splits: {seed: 3\n")),
     ("a variable in a file", "run", ("NOWHERE", "${oc.env:NAME}"), settings("data_root: ${NOWHERE}/data\n")),
     # places
+    ("a place that is read as a number", "run --params=data_root=007", ("data_root was read as the number 7", "--params=\"data_root='NAME'\"")),
+    ("a place that is read as a time", "run --params=source=12:30", ("source was read as the number 750", "in quotes")),
+    ("a place that is read as a switch", "run --params=source=on", ("source was read as a switch, true", "--params=\"source='NAME'\"")),
+    ("a number for a place in a file", "run", ("data_root was read as the number 7", "in quotes"), settings("data_root: 007\n")),
+    ("a place that nothing can be called", "run", ("data_root cannot be 'a\\x00b'", "No file can be called that"), settings('data_root: "a\\0b"\n')),
     ("data in a file", "run --params=data_root=pyproject.toml", ("pyproject.toml is a file", "--params=data_root=DIR")),
     ("data below a file", "run --params=data_root=pyproject.toml/x", ("pyproject.toml is a file", "--params=data_root=DIR")),
     ("data where nothing can be", f"{INGEST} --params=data_root=/proc/soundx", ("/proc/soundx cannot be made", "--params=data_root=DIR")),
@@ -361,6 +366,7 @@ def test_places_are_meant_from_the_project_and_from_home(world, monkeypatch, tmp
     inner = world.folder / "src"
     for data_root, where in (
         ("~/data", tmp_path / "data"),
+        ("~", tmp_path),
         ("out", world.folder / "out"),
         ("${PLACE}/data", world.folder / "here/data"),
     ):

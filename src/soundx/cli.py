@@ -6,6 +6,7 @@ import copy
 import difflib
 import functools
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from yaml import YAMLError
 
 from soundx.errors import DryRunDone, SoundxError, find_soundx_error
 from soundx.markup import printable
+from soundx.running.given import PLACES
 from soundx.running.hooks import SummaryHooks
 from soundx.running.messages import message_for_people
 from soundx.running.quiet import greetings_withheld
@@ -196,6 +198,8 @@ _EXPECTED = {
 }
 """Options that are read by a grammar of Kedro's, and how they are written."""
 
+_HOME = re.compile(rf"((?:^|,)\s*(?:{'|'.join(PLACES)})\s*=\s*)~(?=\s*(?:,|$))")
+
 
 def _read_for_people(option: click.Parameter) -> click.Parameter:
     """Return an option whose values are read with a word on what cannot be read."""
@@ -204,6 +208,8 @@ def _read_for_people(option: click.Parameter) -> click.Parameter:
         return option
 
     def callback(context: click.Context, param: click.Parameter, value: Any) -> Any:
+        if param.name == "params" and isinstance(value, str):
+            value = _HOME.sub(r"\1~/", value)  # YAML reads a lone ~ as nothing
         try:
             return read(context, param, value)
         except (YAMLError, OmegaConfBaseException, click.ClickException) as error:

@@ -22,7 +22,14 @@ from kedro.framework.project import PACKAGE_NAME, pipelines
 from kedro.pipeline import Pipeline
 from kedro.validation.type_extractor import TypeExtractor
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from soundx.embedders import EMBEDDERS
 from soundx.errors import SoundxError
@@ -38,6 +45,15 @@ _ALIKE = 0.85
 _LONG = 60
 
 
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("No file can be called that")
+    return value
+
+
+Place = Annotated[str, AfterValidator(_no_nul)]
+
+
 class Settings(BaseModel):
     """The settings of ``globals.yml``, which ``--params`` may give as well.
 
@@ -51,20 +67,21 @@ class Settings(BaseModel):
         level_dbfs: RMS level that clips are brought to, or None.
     """
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    data_root: str = Field(min_length=1)
-    source: str | None = ""
-    recordings: str | None = ""
-    releases: str = Field("releases", min_length=1)
+    data_root: Place = Field(min_length=1)
+    source: Place | None = ""
+    recordings: Place | None = ""
+    releases: Place = Field("releases", min_length=1)
     embedder: str = Field("yamnet", min_length=1)
-    yamnet: str | None = ""
+    yamnet: Place | None = ""
     level_dbfs: Annotated[float, Field(ge=-100, le=0)] | None = None
 
 
 _FILES = ("globals", "parameters", "credentials", "catalog")
 _SUFFIXES = (".yml", ".yaml", ".json")
-_PLACES = ("data_root", "source", "recordings", "releases", "yamnet")
+PLACES = ("data_root", "source", "recordings", "releases", "yamnet")
+"""Settings that are paths or addresses."""
 
 
 def check_given(loader: AbstractConfigLoader, project: Path) -> None:
@@ -303,6 +320,13 @@ def _told(error: Any, group: str) -> str:
         return f"{name}: {said}."
     if value in (None, ""):
         return f"{name} is empty: --params={name}=VALUE."
+    if error["type"] == "string_type" and isinstance(value, bool | int | float):
+        # YAML reads 007 as 7, 12:30 as 750 and off as false
+        kind = "a switch, " if isinstance(value, bool) else "the number "
+        return (
+            f"{name} was read as {kind}{str(value).lower()}. Put a name like that in quotes: "
+            f"--params=\"{name}='NAME'\""
+        )
     if error["type"] == "model_type":
         return f"'{name}' is a group of parameters, not one: --params={name}.NAME=VALUE."
     if error["type"] in ("tuple_type", "list_type"):
@@ -313,7 +337,7 @@ def _told(error: Any, group: str) -> str:
 
 def _put_in_variables(given: dict[str, Any]) -> None:
     """Put variables into places: an address from a file of settings may be ``${HOME}/clips``."""
-    for name in _PLACES:
+    for name in PLACES:
         value = given.get(name)
         if not isinstance(value, str):
             continue
