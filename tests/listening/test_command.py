@@ -139,7 +139,12 @@ def test_events_are_always_of_the_predictions_beside_them(predict, tmp_path):
         (["{clip}", "--format", "ravn"], "There is no format 'ravn'. There are: csv"),
         (["{clip}", "--threshold", "7"], "cannot begin at a probability of 7"),
         (["{clip}", "--gap", "-1"], "cannot be below 0"),
+        (["{clip}", "--gap", "nan"], "cannot be below 0, or endless"),
+        (["{clip}", "--min-duration", "inf"], "cannot be below 0, or endless"),
+        (["{clip}", "--threshold", "0.2", "--off-threshold", "0.9"], "cannot be the higher one"),
         (["{clip}", "--workers", "-2"], "at least one has to work"),
+        (["{clip}", "--workers", "0"], "at least one has to work"),
+        ([""], "There is no recording at an empty name"),
         (["{clip}", "--per-label", "3", "--segments", "{tmp}/x"], "'all' and 3"),
         (["s3:/nights"], "There is no recording at s3:/nights"),
         (["{clip}", "--segments", "s3://bucket/x"], "--segments is 's3://bucket/x'"),
@@ -154,6 +159,32 @@ def test_mistakes_are_one_line(predict, tmp_path, arguments, message):
     assert code == 1
     assert message in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--choose", "random", "--per-label", "2", "--seed", "-1"], "cannot be drawn by -1"),
+        (["--choose", "best", "--per-label", "0"], "1 or more can"),
+        (["--padding", "-5"], "cannot be below 0"),
+    ],
+)
+def test_what_cannot_be_cut_is_said_before_anything_is_heard(
+    predict, tmp_path, monkeypatch, arguments, message
+):
+    soundfile.write(tmp_path / "clip.wav", planted(3), 16_000)
+    monkeypatch.chdir(tmp_path)
+    code, said, told = predict("clip.wav", "--segments", "clips", *arguments)
+    assert code == 1
+    assert message in told
+    assert not said
+    assert os.listdir() == ["clip.wav"]
+
+
+def test_an_empty_name_of_a_model_is_said(tmp_path, capsys):
+    soundfile.write(tmp_path / "clip.wav", planted(3), 16_000)
+    assert main(["predict", str(tmp_path / "clip.wav"), "--model", ""]) == 1
+    assert "--model is empty" in capsys.readouterr().err
 
 
 def test_results_go_to_a_disk(predict, tmp_path, monkeypatch):

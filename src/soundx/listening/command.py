@@ -205,9 +205,10 @@ def _predict(options: argparse.Namespace) -> int:
     output = place_on_disk("--output", options.output)
     if options.segments is not None:
         place_on_disk("--segments", options.segments)
+        _cut([], [], options)  # of nothing: what cannot be meant is said before a night is heard
     # an older run's events.csv would not be of these predictions
     formats = _formats(["csv", *getattr(options, "format", ())], FORMATS)
-    workers = options.workers or n_workers()
+    workers = n_workers() if options.workers is None else options.workers
     if workers < 1:
         raise SoundxError(f"--workers is {workers}: at least one has to work.")
     sources = find_recordings(options.path)
@@ -231,7 +232,9 @@ def _predict(options: argparse.Namespace) -> int:
         with whole_file(output / "windows.csv") as partial, partial.open("w", newline="") as table:
             table.writelines(windows_csv(heard, classifier))
     if options.segments is not None:
-        _cut(sources, events, options)
+        cut = _cut(sources, events, options)
+        if not options.quiet:
+            sys.stderr.write(f"{counted(len(cut), 'clip')} in {options.segments}\n")
     n_broken = len(heard) - len(recordings)
     if not options.quiet:
         told = f"{counted(len(heard), 'recording')}, {counted(len(events), 'event')}"
@@ -241,7 +244,9 @@ def _predict(options: argparse.Namespace) -> int:
     return 1 if n_broken else 0
 
 
-def _cut(sources: Sequence[Source], events: Sequence[Event], options: argparse.Namespace) -> None:
+def _cut(
+    sources: Sequence[Source], events: Sequence[Event], options: argparse.Namespace
+) -> list[Path]:
     from soundx.listening.segments import choose_segments, cut_segments
 
     chosen = choose_segments(
@@ -254,9 +259,7 @@ def _cut(sources: Sequence[Source], events: Sequence[Event], options: argparse.N
             for source in sources
             if source.file in wanted
         }
-        cut = cut_segments(paths, chosen, Path(options.segments), padding_s=options.padding)
-    if not options.quiet:
-        sys.stderr.write(f"{len(cut)} clips in {options.segments}\n")
+        return cut_segments(paths, chosen, Path(options.segments), padding_s=options.padding)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -295,6 +298,8 @@ def _classifier(given: str | None) -> Classifier:
 
 
 def _model_folder(given: str | None) -> Path:
+    if given == "":
+        raise SoundxError("--model is empty. Name the folder of a classifier: --model DIR")
     if given is not None:
         return Path(given).expanduser()
     if os.environ.get(MODEL):

@@ -8,6 +8,7 @@ the model hesitates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -76,8 +77,9 @@ class EventRules:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if min(self.min_s, self.gap_s) < 0:
-            raise SoundxError("Shortest length and gap of events cannot be below 0.")
+        # NaN is not below anything
+        if not all(0 <= length < math.inf for length in (self.min_s, self.gap_s)):
+            raise SoundxError("Shortest length and gap of events cannot be below 0, or endless.")
         for label, begins in self.on.items():
             if self.off.get(label, begins) > begins:
                 raise SoundxError(

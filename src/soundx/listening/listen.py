@@ -87,8 +87,8 @@ def event_rules(
         share = {label: ends.get(label, p) / p for label, p in begins.items() if p}
         begins = dict.fromkeys(classifier.labels, on)
         ends = {label: on * share.get(label, 1.0) for label in classifier.labels}
-    if off is not None:
-        ends = {label: min(off, begins[label]) for label in begins}
+    if off is not None:  # a label's own beginning may be lower, one that is given may not
+        ends = {label: off if on is not None else min(off, begins[label]) for label in begins}
     return EventRules(
         on=begins,
         off=ends,

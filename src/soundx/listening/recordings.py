@@ -83,8 +83,8 @@ def find_recordings(given: Sequence[str]) -> list[Source]:
         some = list(_remote(one) if _is_url(one) else _local(one))
         if not some:
             raise SoundxError(
-                f"There is no recording at {one}. Name a sound file, a folder that holds some, a "
-                "pattern such as 'nights/*.wav', or s3://bucket/prefix."
+                f"There is no recording at {one or 'an empty name'}. Name a sound file, a folder "
+                "that holds some, a pattern such as 'nights/*.wav', or s3://bucket/prefix."
             )
         for source in some:
             found.setdefault(source.file, source)

@@ -82,13 +82,13 @@ def choose_segments(
             probabilities: of ten equal bins between a label's lowest and highest (fewer where
             ``per_label`` is), as many from each, and more from others where one is short.
         per_label: How many of a label at most; None for no limit.
-        seed: What ``random`` and ``balanced`` draw by.
+        seed: What ``random`` and ``balanced`` draw by, 0 or more.
 
     Returns:
         Those chosen, in the order in which they were given.
 
     Raises:
-        SoundxError: There is no such way to choose, or no such number of them.
+        SoundxError: There is no such way to choose, no such number of them, or no such seed.
     """
     if how not in get_args(How):
         raise SoundxError(f"'{how}' is no way to choose events: {', '.join(get_args(How))} are.")
@@ -99,6 +99,8 @@ def choose_segments(
             f"'all' and {per_label} of a label cannot both be: leave out the number, or choose "
             "by 'random', 'best' or 'balanced'."
         )
+    if seed < 0:
+        raise SoundxError(f"Choices cannot be drawn by {seed}: a seed is 0 or more.")
     by_label: dict[str, list[int]] = {}
     for index, event in enumerate(events):
         by_label.setdefault(event.label, []).append(index)
