@@ -48,6 +48,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_stands_in_the_way_is_named_and_not_what_was_beside_it(tmp_path):
+    path = tmp_path / "a.txt"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as told, whole_file(path) as partial:
+        partial.write_text("new")
+    assert told.value.filename == str(path)
+    with pytest.raises(FileNotFoundError) as told, whole_file(path):
+        (tmp_path / "b.txt").read_text()  # another file's error stays its own
+    assert told.value.filename == str(tmp_path / "b.txt")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     "garble",
     [
