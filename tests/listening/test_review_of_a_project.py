@@ -191,6 +191,24 @@ def test_what_cannot_be_asked_is_told(project, capsys, arguments, says):
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "04_feature/recordings/*/*.parquet",
+        "04_feature/recordings/*/embedder.json",
+    ],
+)
+def test_what_is_broken_of_recordings_is_made_again_by_what_keeps_them(project, capsys, pattern):
+    (path,) = project.glob(pattern)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(255 - b for b in content[middle:]))
+    assert main(["review-page"]) == 1
+    said = capsys.readouterr().err
+    assert f"{path} is broken" in said
+    assert "--pipelines=recordings" in said
+
+
 def test_outside_a_project_that_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["review-page"]) == 1

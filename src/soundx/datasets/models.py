@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -119,8 +119,10 @@ class NetworksDataset(FolderDataset[Network, Folder]):
 class EmbeddingShardsDataset(FolderDataset[Shard, EmbeddingStore]):
     """Embeddings by content; a shard that is saved is there whole or not at all."""
 
+    REMEDY: ClassVar[Remedy] = Remedy.PREPROCESS
+
     def load(self) -> EmbeddingStore:
-        return EmbeddingStore(self._folder)
+        return EmbeddingStore(self._folder, remedy=self.REMEDY)
 
     def save(self, data: Shard) -> None:
         self.load().save(data)
@@ -132,8 +134,10 @@ class EmbeddingShardsDataset(FolderDataset[Shard, EmbeddingStore]):
 class EmbeddingsDataset(FolderDataset[EmbedderInfo, EmbeddingStore]):
     """The same embeddings, once all are there; saving notes which embedder's are current."""
 
+    REMEDY: ClassVar[Remedy] = Remedy.PREPROCESS
+
     def load(self) -> EmbeddingStore:
-        return EmbeddingStore(self._folder)
+        return EmbeddingStore(self._folder, remedy=self.REMEDY)
 
     def save(self, data: EmbedderInfo) -> None:
         self.load().set_current(data)

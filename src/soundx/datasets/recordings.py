@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
 from soundx.datasets.folder import FolderDataset
+from soundx.datasets.models import EmbeddingsDataset, EmbeddingShardsDataset
 from soundx.datasets.previews import preview_table
-from soundx.errors import Setting, SoundxError
+from soundx.errors import Remedy, Setting, SoundxError
 from soundx.listening.recordings import Source, find_recordings
 from soundx.search.index import WindowIndex
 from soundx.storage.folder import user_cache
@@ -50,6 +51,18 @@ class RecordingsDataset(AbstractDataset[Any, list[Source]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": self._path}
+
+
+class RecordingShardsDataset(EmbeddingShardsDataset):
+    """Embeddings of parts of recordings, which only the pipeline of recordings makes."""
+
+    REMEDY: ClassVar[Remedy] = Remedy.KEEP_RECORDINGS
+
+
+class RecordingEmbeddingsDataset(EmbeddingsDataset):
+    """The same embeddings, once all are there."""
+
+    REMEDY: ClassVar[Remedy] = Remedy.KEEP_RECORDINGS
 
 
 class HeardDataset(FolderDataset[Any, Path]):

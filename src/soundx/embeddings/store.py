@@ -257,11 +257,15 @@ class EmbeddingSet:
     Args:
         folder: Where its shards are.
         info: The embedder.
+        remedy: What embeds again what is missing or broken.
     """
 
-    def __init__(self, folder: Folder, info: EmbedderInfo) -> None:
+    def __init__(
+        self, folder: Folder, info: EmbedderInfo, *, remedy: Remedy = Remedy.PREPROCESS
+    ) -> None:
         self.folder = folder
         self.info = info
+        self._remedy = remedy
         self._known: _Index | None = None
 
     @property
@@ -320,7 +324,7 @@ class EmbeddingSet:
         raise self._broken(shard, why)
 
     def _broken(self, shard: str, why: str) -> BrokenFileError:
-        return BrokenFileError(self.folder.shown(shard), why, remedy=Remedy.PREPROCESS)
+        return BrokenFileError(self.folder.shown(shard), why, remedy=self._remedy)
 
     def _why_broken(self, shard: str) -> str | None:
         """Read a shard whole; tell what is wrong with it, None where nothing is."""
@@ -530,7 +534,7 @@ class EmbeddingSet:
             raise SoundxError(
                 f"{len(missing)} clips have no embeddings by {self.info.name} in {self.folder}, "
                 f"for example {clip_ids[missing[0]][:12]}...",
-                remedy=Remedy.PREPROCESS,
+                remedy=self._remedy,
             )
         return places
 
@@ -659,7 +663,7 @@ class EmbeddingSet:
         """Clips that cannot be embedded, and why: their decoder died of them."""
         if not self.folder.exists(_REJECTED):
             return {}
-        return dict(self.folder.read_json(_REJECTED, remedy=Remedy.PREPROCESS))
+        return dict(self.folder.read_json(_REJECTED, remedy=self._remedy))
 
     def reject(self, clips: Mapping[str, str]) -> None:
         """Note clips that cannot be embedded, with reasons."""
@@ -672,10 +676,12 @@ class EmbeddingStore:
 
     Args:
         folder: Where they are, one sub-folder each.
+        remedy: What embeds again what is missing or broken.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, *, remedy: Remedy = Remedy.PREPROCESS) -> None:
         self.folder = folder
+        self._remedy = remedy
 
     def of(self, info: EmbedderInfo) -> EmbeddingSet:
         """Return the set of an embedder; an empty one where nothing was saved yet.
@@ -685,10 +691,10 @@ class EmbeddingStore:
         """
         sub = self.folder.sub(info.fingerprint)
         if sub.exists(_EMBEDDER):
-            known = _info_in(sub, _EMBEDDER)
+            known = self._info_in(sub, _EMBEDDER)
             if known != info:
                 raise SoundxError(f"{sub} was made by {known}, not by {info}: move it away.")
-        return EmbeddingSet(sub, info)
+        return self._set(sub, info)
 
     def named(self, fingerprint: str) -> EmbeddingSet:
         """Return the set of the embedder with that fingerprint.
@@ -698,8 +704,10 @@ class EmbeddingStore:
         """
         sub = self.folder.sub(fingerprint)
         if not sub.exists(_EMBEDDER):
-            raise SoundxError(f"There are no embeddings by {fingerprint} in {self.folder}.")
-        return EmbeddingSet(sub, _info_in(sub, _EMBEDDER))
+            raise SoundxError(
+                f"There are no embeddings by {fingerprint} in {self.folder}.", remedy=self._remedy
+            )
+        return self._set(sub, self._info_in(sub, _EMBEDDER))
 
     def mend(self, info: EmbedderInfo) -> EmbeddingSet:
         """Set aside all of an embedder's that is broken, and return its set.
@@ -710,7 +718,7 @@ class EmbeddingStore:
         for name in self.folder.names():
             if "." not in name:
                 _set_aside_broken(self.folder.sub(name), _EMBEDDER)
-        EmbeddingSet(self.folder.sub(info.fingerprint), info).mend()
+        self._set(self.folder.sub(info.fingerprint), info).mend()
         return self.of(info)
 
     def save(self, shard: Shard) -> None:
@@ -724,7 +732,9 @@ class EmbeddingStore:
         """Return the sets of all embedders."""
         folders = (self.folder.sub(name) for name in self.folder.names() if "." not in name)
         return [
-            EmbeddingSet(sub, _info_in(sub, _EMBEDDER)) for sub in folders if sub.exists(_EMBEDDER)
+            self._set(sub, self._info_in(sub, _EMBEDDER))
+            for sub in folders
+            if sub.exists(_EMBEDDER)
         ]
 
     @property
@@ -735,18 +745,18 @@ class EmbeddingStore:
             SoundxError: There is none yet.
         """
         if not self.folder.exists(_CURRENT):
-            raise SoundxError(
-                f"There are no embeddings in {self.folder} yet.", remedy=Remedy.PREPROCESS
-            )
-        return self.of(_info_in(self.folder, _CURRENT))
+            raise SoundxError(f"There are no embeddings in {self.folder} yet.", remedy=self._remedy)
+        return self.of(self._info_in(self.folder, _CURRENT))
 
     def set_current(self, info: EmbedderInfo) -> None:
         """Note which set the last preprocessing run filled."""
         self.folder.write_json(_CURRENT, info.to_dict())
 
+    def _set(self, sub: Folder, info: EmbedderInfo) -> EmbeddingSet:
+        return EmbeddingSet(sub, info, remedy=self._remedy)
 
-def _info_in(folder: Folder, name: str) -> EmbedderInfo:
-    return EmbedderInfo.from_dict(folder.read_json(name, remedy=Remedy.PREPROCESS))
+    def _info_in(self, folder: Folder, name: str) -> EmbedderInfo:
+        return EmbedderInfo.from_dict(folder.read_json(name, remedy=self._remedy))
 
 
 def _set_aside_broken(folder: Folder, name: str) -> None:
