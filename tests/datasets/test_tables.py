@@ -7,6 +7,7 @@ import pytest
 from kedro.io import DatasetError
 
 from soundx.datasets.models import KerasHeadsDataset
+from soundx.datasets.recordings import RecordingManifestDataset, RecordingScansDataset
 from soundx.datasets.tables import (
     CSVDataset,
     JSONDataset,
@@ -198,3 +199,19 @@ def test_what_is_read_again_by_another_run_is_held_against_its_checksum(tmp_path
     with pytest.raises(DatasetError) as caught:
         kept.load()
     assert f"{path} is broken" in message_for_people(caught.value)
+
+
+def test_a_broken_table_of_recordings_has_no_rows_for_the_run_that_makes_it_again(tmp_path, caplog):
+    path = tmp_path / "recordings.parquet"
+    manifest = RecordingManifestDataset(filepath=str(path))
+    scans = RecordingScansDataset(filepath=str(path))
+    table = pd.DataFrame({"file": ["a.wav"]})
+    manifest.save(table)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DatasetError) as caught:
+        manifest.load()
+    assert "kedro run --pipelines=recordings" in message_for_people(caught.value)
+    assert scans.load().empty
+    assert f"{path} is broken" in caplog.text
+    manifest.save(table)
+    pd.testing.assert_frame_equal(scans.load(), table)

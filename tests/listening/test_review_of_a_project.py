@@ -196,6 +196,7 @@ def test_what_cannot_be_asked_is_told(project, capsys, arguments, says):
     [
         "04_feature/recordings/*/*.parquet",
         "04_feature/recordings/*/embedder.json",
+        "02_intermediate/recording_manifest.parquet",
     ],
 )
 def test_what_is_broken_of_recordings_is_made_again_by_what_keeps_them(project, capsys, pattern):

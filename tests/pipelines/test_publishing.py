@@ -77,12 +77,12 @@ def test_its_step_is_this():
 
 
 def test_what_is_told_of_a_release_is_shown_and_not_obeyed(publish, tmp_path):
-    facts = publish("v1", 0.9).describe("v1")
+    facts = publish(V1, 0.9).describe(V1)
     marked = f"[/nope][link=http://evil.example]{FORGED}"
     facts |= {"version": marked, "published": marked}
     facts["metrics"]["n_test_clips"] = marked
     whole = json.dumps(with_checksum(facts))
-    (tmp_path / "releases/v1/release.json").write_text(whole)
+    (tmp_path / f"releases/{V1}/release.json").write_text(whole)
     project = tmp_path / "project"
     (project / "conf/local").mkdir(parents=True)
     (project / "conf/base").symlink_to(ROOT / "conf/base")

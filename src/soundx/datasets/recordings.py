@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
 from soundx.datasets.folder import FolderDataset
 from soundx.datasets.models import EmbeddingsDataset, EmbeddingShardsDataset
 from soundx.datasets.previews import preview_table
-from soundx.errors import Remedy, Setting, SoundxError
+from soundx.datasets.tables import OptionalParquetDataset, ParquetDataset
+from soundx.errors import BrokenFileError, Remedy, Setting, SoundxError, find_soundx_error
 from soundx.listening.recordings import Source, find_recordings
 from soundx.search.index import WindowIndex
 from soundx.storage.folder import user_cache
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 100
 
@@ -51,6 +55,31 @@ class RecordingsDataset(AbstractDataset[Any, list[Source]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"path": self._path}
+
+
+class RecordingManifestDataset(ParquetDataset):
+    """The table of recordings, which only the pipeline of recordings makes."""
+
+    REMEDY: ClassVar[Remedy] = Remedy.KEEP_RECORDINGS
+
+
+class RecordingScansDataset(OptionalParquetDataset):
+    """The same table as an earlier run left it, for the run that makes it again.
+
+    A broken one has no rows: all recordings are looked at again.
+    """
+
+    def load(self) -> pd.DataFrame:
+        try:
+            return super().load()
+        except DatasetError as wrapped:
+            error = find_soundx_error(wrapped)
+            if not isinstance(error, BrokenFileError):
+                raise
+            logger.warning(
+                "%s is broken: %s. All recordings are looked at again.", error.name, error.why
+            )
+            return pd.DataFrame()
 
 
 class RecordingShardsDataset(EmbeddingShardsDataset):

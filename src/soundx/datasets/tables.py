@@ -38,6 +38,9 @@ class WholeWrites:
     A file that is there and cannot be read as what it should be is named as broken.
     """
 
+    REMEDY: ClassVar[Remedy] = Remedy.RUN
+    """What makes the file again."""
+
     _protocol: str
     _filepath: PurePosixPath
     _fs: Any
@@ -59,7 +62,7 @@ class WholeWrites:
             why = why_broken(error) if isinstance(error, ValueError | OSError) else None
             if why is None:
                 raise
-            raise BrokenFileError(str(self._filepath), why) from None
+            raise BrokenFileError(str(self._filepath), why, remedy=self.REMEDY) from None
 
     def save(self, data: Any) -> None:
         """Save the data; the file is the old one or the new one, never half of one."""
