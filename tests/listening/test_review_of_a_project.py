@@ -196,6 +196,7 @@ def test_what_cannot_be_asked_is_told(project, capsys, arguments, says):
     [
         "04_feature/recordings/*/*.parquet",
         "04_feature/recordings/*/embedder.json",
+        "04_feature/windows/vectors.f32",
         "02_intermediate/recording_manifest.parquet",
     ],
 )

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kedro.io import DatasetError
 
 from soundx.audio.decoding import decode_clip
 from soundx.classifier.options import ExportOptions
@@ -24,7 +25,7 @@ from soundx.embedders.base import Part
 from soundx.embeddings.missing import EmbeddingOptions
 from soundx.embeddings.on_dask import DaskOptions
 from soundx.embeddings.store import EmbeddingSet, EmbeddingStore
-from soundx.errors import BrokenFileError, Remedy, SoundxError
+from soundx.errors import BrokenFileError, Remedy, SoundxError, find_soundx_error
 from soundx.listening.recordings import find_recordings
 from soundx.modelling import pooling
 from soundx.modelling.pooling import pool_frames, pooled_widths
@@ -510,8 +511,12 @@ def test_garbled_vectors_are_found_and_made_again_alone(kept, computed, caplog):
     content = bytearray(path.read_bytes())
     content[(second.first + 3) * index.n_dims * 4 + 1] ^= 0xFF
     path.write_bytes(content)
+    with pytest.raises(DatasetError, match="vectors of 1 recording are not what") as told:
+        WindowIndexDataset(path=str(kept.windows)).load()
+    assert find_soundx_error(told.value).remedy is Remedy.KEEP_RECORDINGS
     computed.clear()
     index = kept.build()
+    assert len(WindowIndexDataset(path=str(kept.windows)).load()) == len(index)
     assert sum(computed) == 7
     assert "Vectors of 1 recording are broken" in caplog.text
     kept.frames = {name: kept.frames[name] for name in ("a.wav", "c.wav", "b.wav")}

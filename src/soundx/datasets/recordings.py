@@ -128,10 +128,12 @@ class WindowFolderDataset(FolderDataset[Any, Path]):
 
 
 class WindowIndexDataset(WindowFolderDataset):
-    """The windows of all recordings; what is saved stands there already."""
+    """The windows of all recordings, held against their checksums; what is saved stands there."""
 
     def load(self) -> WindowIndex:  # type: ignore[override]  # the same folder, opened
-        return WindowIndex(super().load())
+        index = WindowIndex(super().load())
+        index.check()
+        return index
 
     def save(self, data: WindowIndex) -> None:
         if data.folder != super().load():

@@ -235,6 +235,17 @@ class WindowIndex:
         n_rows = max((r.first + r.n_windows for r in self.recordings), default=0)
         self._stored = _open_vectors(self.folder, n_rows, self.n_dims)
 
+    def check(self) -> None:
+        """Hold all vectors against their checksums: of a million windows 1.5 GB are read.
+
+        Raises:
+            BrokenFileError: Some are not what was written.
+        """
+        broken = _broken_in(self._stored, self.recordings)
+        if broken:
+            why = f"vectors of {counted(len(broken), 'recording')} are not what was written"
+            raise BrokenFileError(str(self.folder / _VECTORS), why, remedy=Remedy.KEEP_RECORDINGS)
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
@@ -564,16 +575,19 @@ def _what_holds(
     except (BrokenFileError, TypeError, KeyError) as error:
         logger.warning("The index of recordings is made anew: %s", error)
         return None
-    broken = [
-        one
-        for one in recordings
-        if _checksum_of(stored[one.first : one.first + one.n_windows]) != one.checksum
-    ]
+    broken = _broken_in(stored, recordings)
     if broken:
         n_broken = counted(len(broken), "recording")
         logger.warning("Vectors of %s are broken, and made anew.", n_broken)
         state.recordings = [one for one in recordings if one not in broken]
     return state
+
+
+def _broken_in(stored: Float32, recordings: Sequence[IndexedRecording]) -> list[IndexedRecording]:
+    """Return the recordings whose vectors are not what was written; all are read."""
+    rows = (stored[one.first : one.first + one.n_windows] for one in recordings)
+    checksums = map_in_threads(_checksum_of, rows)
+    return [one for one, is_of in zip(recordings, checksums, strict=True) if is_of != one.checksum]
 
 
 def _checksum_of(rows: Float32) -> int:
