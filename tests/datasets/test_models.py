@@ -83,16 +83,16 @@ EVALUATED = {
 @pytest.mark.parametrize(("table", "name"), EVALUATED.items())
 def test_a_broken_table_of_an_evaluation_is_named(tmp_path, table, name, garble):
     kept = ModelVersionsDataset(path=str(tmp_path))
-    kept.save(make_classifier("v1"))
-    kept.save(make_evaluation("v1"))
-    path = tmp_path / "v1" / name
-    assert getattr(kept.load()["v1"], table)["label"].tolist() == ["A"]
+    kept.save(make_classifier(V1))
+    kept.save(make_evaluation(V1))
+    path = tmp_path / V1 / name
+    assert getattr(kept.load()[V1], table)["label"].tolist() == ["A"]
     if garble is None:
         path.unlink()
     else:
         path.write_bytes(garble(path.read_bytes()))
     with pytest.raises(BrokenFileError) as caught:
-        getattr(kept.load()["v1"], table)
+        getattr(kept.load()[V1], table)
     said = message_for_people(caught.value)
     assert f"{path} is broken" in said
     assert "kedro run --pipelines=evaluation" in said
@@ -103,14 +103,14 @@ def test_tables_from_before_there_were_checksums_are_named_where_they_cannot_be_
     tmp_path, table
 ):
     kept = ModelVersionsDataset(path=str(tmp_path))
-    kept.save(make_classifier("v1"))
-    kept.save(make_evaluation("v1"))
+    kept.save(make_classifier(V1))
+    kept.save(make_evaluation(V1))
     (tmp_path / "v1/metrics.json").write_text('{"accuracy": 0.9}')
-    assert len(getattr(kept.load()["v1"], table)) == 1
-    path = tmp_path / "v1" / EVALUATED[table]
+    assert len(getattr(kept.load()[V1], table)) == 1
+    path = tmp_path / V1 / EVALUATED[table]
     path.write_bytes(b"label,\xff\n\xff,1\n")
     with pytest.raises(BrokenFileError, match="is broken") as caught:
-        getattr(kept.load()["v1"], table)
+        getattr(kept.load()[V1], table)
     assert caught.value.name == str(path)
 
 

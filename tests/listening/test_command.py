@@ -453,6 +453,14 @@ def test_figures_never_take_the_place_of_what_they_are_of(predict, tmp_path, cap
     assert json.loads(scores.read_text())["event"]["f1"] == 1
 
 
+def test_a_recording_called_as_a_formula_is_has_its_length(predict, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("=night.wav", planted(36), 16_000)
+    predict("=night.wav", "--output", "out")
+    assert main(["evaluate", "out/events.csv", "out/events.csv"]) == 0
+    assert "0.00 false alarms an hour in 0.01 h" in capsys.readouterr().out
+
+
 def test_help_and_version(capsys):
     for arguments in (["--help"], ["predict", "--help"], ["--version"]):
         with pytest.raises(SystemExit, match="0"):

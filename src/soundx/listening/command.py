@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from soundx import __version__
 from soundx.audio import decoding
 from soundx.errors import SoundxError
-from soundx.markup import printable
+from soundx.markup import printable, unguarded
 from soundx.progress import counted
 from soundx.storage.whole import whole_file
 
@@ -453,7 +453,7 @@ def _durations(options: argparse.Namespace, events: Sequence[Event]) -> dict[str
         with given.open(encoding="utf-8", newline="") as file:
             try:
                 rows = [row for row in csv.DictReader(file) if row["duration_s"]]
-                return {row["file"]: float(row["duration_s"]) for row in rows}
+                return {unguarded(row["file"]): float(row["duration_s"]) for row in rows}
             except (KeyError, ValueError, TypeError, csv.Error):
                 raise SoundxError(
                     f"{given} is no table of predictions: it needs the columns file and duration_s."
