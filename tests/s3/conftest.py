@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
@@ -48,6 +51,29 @@ def s3(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
 
     s3fs.S3FileSystem.clear_instance_cache()
     return boto3.client("s3")
+
+
+@pytest.fixture
+def stranger(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A server that answers a request as the test has it, by ``answer(request, path)``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with suppress(OSError):  # whom it writes to may have gone
+                found.answer(self, self.path)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.daemon_threads = True
+    found.stopped = threading.Event()
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{found.server_port}")
+    yield found
+    found.stopped.set()
+    found.shutdown()
+    found.server_close()
 
 
 @pytest.fixture

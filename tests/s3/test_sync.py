@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import random
@@ -16,7 +17,7 @@ from soundx.clips.raw import RawClips
 from soundx.clips.waveforms import ClipWaveforms
 from soundx.errors import AudioError, SoundxError
 from soundx.markup import printable
-from soundx.storage.s3 import split_url
+from soundx.storage.s3 import Retries, split_url
 from tests.clips.test_mirror import tree
 from tests.conftest import KILLS
 from tests.s3.conftest import PAGE
@@ -164,6 +165,98 @@ def test_a_stalled_answer_is_given_up_and_asked_again(fill, proxy, tmp_path):
     proxy.decide = lambda method, path: next(stalls, None) if "1.wav" in path else None
     assert sync(bucket, tmp_path).retries == 1
     assert len(tree(tmp_path)) == 2
+
+
+def entry(*, without="", key="A/1.wav", content=b"abc"):
+    fields = {
+        "Key": key,
+        "Size": len(content),
+        "ETag": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+    }
+    text = "".join(f"<{n}>{value}</{n}>" for n, value in fields.items() if n != without)
+    return f"<Contents>{text}</Contents>"
+
+
+def listing(*entries, token=None, truncated=False):
+    following = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?><ListBucketResult>"
+        f"<IsTruncated>{str(truncated or token is not None).lower()}</IsTruncated>{following}"
+        f"{''.join(entries)}</ListBucketResult>"
+    ).encode()
+
+
+def send(request, content, *, etag="", drip=None):
+    """Answer with some bytes; of a drip one at a time, until nobody wants more."""
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(content)))
+    request.send_header("ETag", f'"{etag}"')
+    request.end_headers()
+    if drip is None:
+        request.wfile.write(content)
+        return
+    for number in range(len(content)):
+        request.wfile.write(content[number : number + 1])
+        drip.wait(0.02)
+
+
+def test_a_listing_without_an_end_is_given_up(stranger):
+    numbers = itertools.count()
+    pages = {
+        "the same place again": lambda: listing(entry(key=f"A/{next(numbers)}"), token="again"),
+        "the same objects again": lambda: listing(entry(), token=str(next(numbers))),
+    }
+    for page in pages.values():
+        stranger.answer = lambda request, path, page=page: send(request, page())
+        with pytest.raises(SoundxError, match="listing is broken: it has no end"):
+            list(itertools.islice(S3Source("s3://bucket").list_objects(), 1000))
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (listing(entry(without="Key")), "an object in it has no Key"),
+        (listing(entry(without="Size")), "an object in it has no Size"),
+        (listing(entry(without="ETag")), "an object in it has no ETag"),
+        (listing(entry(), truncated=True), "it goes on, and does not say where"),
+    ],
+)
+def test_a_listing_that_lacks_something_is_told(stranger, page, said):
+    stranger.answer = lambda request, path: send(request, page)
+    with pytest.raises(SoundxError, match=f"listing is broken: {said}"):
+        list(S3Source("s3://bucket").list_objects())
+
+
+@pytest.mark.parametrize("what", ["listing", "object"])
+def test_a_byte_now_and_then_is_no_answer(stranger, tmp_path, what):
+    source = S3Source("s3://bucket", timeout_s=0.1)
+    source.retries = Retries(max_tries=1)
+    content = b"x" * 100
+
+    def answer(request, path):
+        page = listing(entry(content=content))
+        is_listing = "list-type" in path
+        drip = stranger.stopped if is_listing == (what == "listing") else None
+        send(request, page if is_listing else content, drip=drip)
+
+    stranger.answer = answer
+    with pytest.raises(SoundxError, match=r"did not arrive whole.* in 0\.\d+ s"):
+        [source.fetch(item.key, tmp_path / "target") for item in source.list_objects()]
+
+
+def test_no_more_is_taken_of_an_object_than_was_listed(stranger, tmp_path):
+    source = S3Source("s3://bucket")
+    source.retries = Retries(max_tries=1)
+    listed = hashlib.md5(b"abc", usedforsecurity=False).hexdigest()
+    stranger.answer = lambda request, path: (
+        send(request, listing(entry()))
+        if "list-type" in path
+        else send(request, b"x" * 10_000_000, etag=listed)
+    )
+    (item,) = source.list_objects()
+    with pytest.raises(SoundxError, match="more than 3 bytes came"):
+        source.fetch(item.key, tmp_path / "target")
+    assert (tmp_path / "target").stat().st_size == 0
 
 
 def test_a_refusal_in_the_middle_of_a_listing_deletes_nothing(fill, proxy, s3, tmp_path):

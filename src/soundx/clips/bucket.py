@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote
 
 from soundx.clips.source import SourceObject
+from soundx.errors import SoundxError
 from soundx.storage.s3 import (
     SERVER_ERROR,
     BrokenBodyError,
@@ -31,6 +35,10 @@ Answer = TypeVar("Answer")
 
 _OK = 200
 _CHUNK_BYTES = 1 << 20
+_SLOWEST_BYTES_PER_S = 10_000
+_PAGE_TIMEOUTS = 3
+"""A page of a listing may take three times what a stalled answer may: 300 kB, slowly."""
+_MOST_EMPTY_PAGES = 100
 
 
 class S3Source:
@@ -38,7 +46,8 @@ class S3Source:
 
     Args:
         url: ``s3://bucket`` or ``s3://bucket/prefix``.
-        timeout_s: How long to wait for a connection, and for a stalled answer.
+        timeout_s: How long to wait for a connection, and for a stalled answer; an object may take
+            as long and its bytes at 10 kB/s, a page of the listing three times as long.
         parallel_fetches: Objects fetched at once.
     """
 
@@ -80,23 +89,44 @@ class S3Source:
         """Yield every object below the prefix, a page of 1,000 at a time.
 
         Raises:
-            SoundxError: The listing cannot be had whole.
+            SoundxError: The listing cannot be had whole, or has no end.
         """
+        self._objects = {}
         token: dict[str, str] = {}
+        tokens: set[str] = set()
+        n_empty = 0
         while True:
             page = self._ask(partial(self._list_page, token))
+            n_before = len(self._objects)
             for entry in page.get("Contents", ()):
-                key = entry["Key"][len(self.prefix) :]
-                if key:  # the prefix's own folder marker has no name
-                    item = SourceObject(key, entry["Size"], entry["ETag"].strip('"'))
-                    self._objects[key] = item
+                item = self._object(entry)
+                if item.key:  # the prefix's own folder marker has no name
+                    self._objects[item.key] = item
                     yield item
             if not page.get("IsTruncated"):
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            following = page.get("NextContinuationToken")
+            if following is None:
+                raise self._broken_listing("it goes on, and does not say where")
+            n_empty = 0 if len(self._objects) > n_before else n_empty + 1
+            if following in tokens or n_empty > _MOST_EMPTY_PAGES:
+                raise self._broken_listing("it has no end")
+            tokens.add(following)
+            token = {"ContinuationToken": following}
 
     def _list_page(self, token: dict[str, str]) -> dict[str, Any]:
-        return dict(self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, **token))
+        ask = partial(self._client.list_objects_v2, Bucket=self.bucket, Prefix=self.prefix, **token)
+        return dict(_within(_PAGE_TIMEOUTS * self._timeout_s, ask))
+
+    def _object(self, entry: Mapping[str, Any]) -> SourceObject:
+        try:
+            key = entry["Key"][len(self.prefix) :]
+            return SourceObject(key, entry["Size"], entry["ETag"].strip('"'))
+        except KeyError as missing:
+            raise self._broken_listing(f"an object in it has no {missing.args[0]}") from None
+
+    def _broken_listing(self, why: str) -> SoundxError:
+        return SoundxError(f"{self.name}: its listing is broken: {why}. Is an S3 server there?")
 
     def fetch(self, key: str, target: Path) -> None:
         """Write one object to a file; what arrives is held against length and checksum.
@@ -108,19 +138,28 @@ class S3Source:
         self._ask(lambda: self._fetch_once(key, target, expected))
 
     def _fetch_once(self, key: str, target: Path, expected: SourceObject | None) -> None:
+        begun_s = time.monotonic()
         body, headers = self._open(self.prefix + key)
+        etag = headers.get("etag", "").strip('"')
+        announced = int(headers.get("content-length", -1))
+        if expected is not None and (announced < 0 or etag == expected.version):
+            announced = expected.size_bytes
+        longest_s = self._timeout_s + max(announced, 0) / _SLOWEST_BYTES_PER_S
         digest = hashlib.md5(usedforsecurity=False)
         n_bytes = 0
         with target.open("wb") as file:
-            while chunk := body.read(_CHUNK_BYTES):
+            # what has come, each time: a byte now and then is no stalled answer to the network
+            while chunk := body.read1(_CHUNK_BYTES):
+                n_bytes += len(chunk)
+                if 0 <= announced < n_bytes:
+                    raise BrokenBodyError(f"more than {announced} bytes came")
+                if time.monotonic() - begun_s > longest_s:
+                    raise BrokenBodyError(f"{n_bytes} bytes came in {longest_s:.3g} s")
                 file.write(chunk)
                 digest.update(chunk)
-                n_bytes += len(chunk)
         body.release_conn()
-        length = int(headers.get("content-length", n_bytes))
-        if n_bytes != length:
-            raise BrokenBodyError(f"{n_bytes} of {length} bytes arrived")
-        etag = headers.get("etag", "").strip('"')
+        if 0 <= announced != n_bytes:
+            raise BrokenBodyError(f"{n_bytes} of {announced} bytes arrived")
         if expected is not None and etag != expected.version:
             # changed since it was listed: the next sync fetches it again
             logger.info("%s changed while it was fetched.", key)
@@ -181,3 +220,26 @@ class S3Source:
         except Exception as error:
             # from None: a chained traceback could show headers with signatures
             raise explain(error, self.name) from None
+
+
+def _within(longest_s: float, call: Callable[[], Answer]) -> Answer:
+    """Return a call's answer; one that takes longer is left to itself, in a thread nobody joins.
+
+    Raises:
+        BrokenBodyError: It takes longer.
+    """
+    answer: Future[Answer] = Future()
+
+    def carry_out() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=carry_out, daemon=True).start()
+    try:
+        return answer.result(longest_s)
+    except TimeoutError:
+        if answer.done():
+            raise
+        raise BrokenBodyError(f"no whole listing came in {longest_s:.3g} s") from None

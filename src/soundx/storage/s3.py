@@ -183,7 +183,7 @@ def explain(error: Exception, where: str) -> SoundxError:
     elif isinstance(error, FileNotFoundError):
         what = _EXPLANATIONS["NoSuchBucket"]
     elif isinstance(error, BrokenBodyError):
-        what = f"an object did not arrive whole, after {MAX_TRIES} tries: {error}"
+        what = f"an answer did not arrive whole, after {MAX_TRIES} tries: {error}"
     else:
         what = _lost(error)
     return SoundxError(f"{where}: {what}.")
