@@ -21,6 +21,7 @@ ATTACKS = [
     "**b** `c` _d_ |e|",
     "line\nbreak\x07\u2028",
     "$a_{$ $\\frac{$",
+    "www.evil.example mail@evil.example http://evil.example/1 &lt;b&gt; ~~x~~",
 ]
 LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")  # as Kedro-Viz finds them, in what is HTML already
 
@@ -42,8 +43,8 @@ def test_a_name_in_a_preview_is_neither_markup_nor_markdown(name):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_name_in_a_card_stays_in_its_line_and_is_inert_in_the_preview(name, tmp_path):
     text = card_text(name)
-    assert text.isprintable()
-    assert not re.search(r"(?<!\\)[*`<>|\[\]]", text.replace("\\\\", ""))
+    assert text.replace("\N{WORD JOINER}", "").isprintable()
+    assert not re.search(r"(?<!\\)[*`<>|\[\]&~$]", text.replace("\\\\", ""))
     card = tmp_path / "card.md"
     card.write_text(f"# Card\n\n- Labels: {text}\n")
     shown = TextDataset(filepath=str(card)).preview()
@@ -53,7 +54,24 @@ def test_a_name_in_a_card_stays_in_its_line_and_is_inert_in_the_preview(name, tm
 
 
 def test_a_name_in_streamlits_markdown_is_escaped():
-    assert escaped("![i](http://h/x)") == "\\!\\[i\\]\\(http\\://h/x\\)"
+    assert escaped("![i](x&y)") == "\\!\\[i\\]\\(x\\&y\\)"
+
+
+# as GitHub's Markdown finds links that nobody marked, in text whose escapes are resolved
+BY_ITSELF = re.compile(r"www\.|\w://|[\w.+-]@\w|(?<!\w)@\w|(mailto|xmpp):", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("show", [escaped, card_text])
+@pytest.mark.parametrize(
+    "name",
+    ["www.evil.example", "WWW.evil.example", "mail@evil.example", "http://evil.example/1",
+     "ftp://evil.example", "@somebody", "xmpp:me@evil.example", "MAILTO:me@evil.example"],
+)  # fmt: skip
+def test_a_name_becomes_no_link_by_itself(show, name):
+    assert BY_ITSELF.search(name)
+    resolved = show(name).replace("\\", "")
+    assert not BY_ITSELF.search(resolved)
+    assert resolved.replace("\N{WORD JOINER}", "") == name
 
 
 def test_charts_and_tables_show_hostile_names_as_text():

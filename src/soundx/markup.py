@@ -12,9 +12,11 @@ import html
 import re
 
 _FORMULA = r"[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001  full-width signs begin formulas, too
-_MARKDOWN = "\\`*_{}[]()<>#+-.!|~$:"
-_IN_A_CARD = "\\`*[]<>|"
+_MARKDOWN = "\\`*_{}[]()<>#+-.!|~$:&"
+_IN_A_CARD = "\\`*[]<>|&~$"
 _PUNCTUATION = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+# where Markdown of today begins links and mentions that nobody marked: www. :// xmpp: @
+_ADDRESS = re.compile(r"www(?=\.)|:(?=//)|\b(?:mailto|xmpp)(?=:)|@", re.IGNORECASE)
 _LOOK_ALIKE = str.maketrans(
     {
         "_": "\N{MODIFIER LETTER LOW MACRON}",
@@ -66,12 +68,12 @@ def unguarded(text: str) -> str:
 
 def escaped(text: object) -> str:
     """Return text such that Streamlit's Markdown shows it as it is, over several lines too."""
-    return _escaped(str(text), _MARKDOWN).replace("\n", "  \n")
+    return _escaped(_unaddressed(str(text)), _MARKDOWN).replace("\n", "  \n")
 
 
 def card_text(text: object) -> str:
     """Return a name for a line of a Markdown file: as plain to read as it can be and inert."""
-    return _escaped(one_line(text), _IN_A_CARD)
+    return _escaped(_unaddressed(one_line(text)), _IN_A_CARD)
 
 
 def one_line(text: object) -> str:
@@ -97,6 +99,11 @@ def preview_markdown(text: str) -> str:
 
 def _unlinked(text: str) -> str:
     return text.replace("](", "]\N{WORD JOINER}(")
+
+
+def _unaddressed(text: str) -> str:
+    """Return text without what becomes a link by itself, after escapes are resolved."""
+    return _ADDRESS.sub(lambda found: f"{found[0]}\N{WORD JOINER}", text)
 
 
 def _escaped(text: str, marks: str) -> str:

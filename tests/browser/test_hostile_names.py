@@ -23,6 +23,7 @@ LABELS = [
     f"<img src=x onerror={STRIKE}>",
     "![i](http:&sol;&sol;elsewhere.invalid&sol;i.png) **b** `c` $a_{$",
     f"[j](javascript:{STRIKE})_<svg onload={STRIKE}>",
+    "www.elsewhere.invalid me@elsewhere.invalid http:&sol;&sol;elsewhere.invalid",
 ]
 FILE = f'<b onclick={STRIKE}>[f](g" onmouseover="{STRIKE}" h=") {{}}.wav'
 DATASETS = ["raw_clips", "clip_manifest", "model_card", "confusion_matrix_plot"]
@@ -141,6 +142,7 @@ def test_the_viewer_shows_hostile_names_as_they_are(hostile_viewer, browser, pat
         body = page.locator("[data-testid=stApp]")
         touch_everything(page, body)
         assert body.locator("[onmouseover], [onerror], [onload], [onclick]").count() == 0
+        assert body.locator("a[href*='elsewhere.invalid']").count() == 0
     expect_no_exception(page)
     watched.expect_unharmed()
     page.close()

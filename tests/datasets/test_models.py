@@ -105,7 +105,7 @@ def test_tables_from_before_there_were_checksums_are_named_where_they_cannot_be_
     kept = ModelVersionsDataset(path=str(tmp_path))
     kept.save(make_classifier(V1))
     kept.save(make_evaluation(V1))
-    (tmp_path / "v1/metrics.json").write_text('{"accuracy": 0.9}')
+    (tmp_path / V1 / "metrics.json").write_text('{"accuracy": 0.9}')
     assert len(getattr(kept.load()[V1], table)) == 1
     path = tmp_path / V1 / EVALUATED[table]
     path.write_bytes(b"label,\xff\n\xff,1\n")
