@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import io
+import os
+import re
 import shutil
+import struct
 import subprocess
 import wave
 
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from soundx.audio import SAMPLE_RATE_HZ, decoding
+from soundx.audio import SAMPLE_RATE_HZ, decoding, reading
 from soundx.audio.decoding import (
     FFMPEG_SUFFIXES,
     decode_blocks,
@@ -261,3 +265,141 @@ def test_a_stretch_is_heard_without_what_lies_before_it(tmp_path, rng, form, rat
     assert len(decoding.decode_stretch(path, 29.5, 40.0)) in range(7_000, 9_100)
     with pytest.raises(AudioError, match="no sound in it at 50 s"):
         decoding.decode_stretch(path, 50.0, 52.0)
+
+
+def mp3(samples, *, rate_hz=44_100, has_length=True):
+    """An MP3 of a bit rate that varies, with a header that tells its length or without."""
+    file = io.BytesIO()
+    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(file, samples, rate_hz, format="MP3", subtype="MPEG_LAYER_III", **options)
+    content = file.getvalue()
+    at = content.index(b"Xing")
+    return content if has_length else content[:at] + b"\0" * 120 + content[at + 120 :]
+
+
+def soft_then_loud(rng, rate_hz=44_100):
+    loud = 0.15 * rng.standard_normal(8 * rate_hz)
+    return np.concatenate([1e-4 * loud[: 4 * rate_hz], loud])
+
+
+def ways(path):
+    """A file's waveform, which is the same however it is read."""
+    whole = decode_clip(path)
+    np.testing.assert_array_equal(np.concatenate(list(decode_blocks(path))), whole)
+    assert inspect_clip(path).duration_s * SAMPLE_RATE_HZ == pytest.approx(len(whole), abs=2)
+    return whole
+
+
+@pytest.mark.parametrize("told", ["nothing", "too little"])
+def test_of_an_mp3_all_is_heard_whatever_its_header_says(tmp_path, rng, told):
+    path = tmp_path / "a.mp3"
+    samples = soft_then_loud(rng)
+    content = bytearray(mp3(samples, has_length=told == "too little"))
+    if told == "too little":
+        struct.pack_into(">I", content, content.index(b"Xing") + 8, 50)
+    path.write_bytes(content)
+    whole = ways(path)
+    assert len(whole) / SAMPLE_RATE_HZ == pytest.approx(12.0, abs=0.15)
+    stretch = decoding.decode_stretch(path, 10.0, 11.0)
+    assert np.corrcoef(stretch, whole[10 * SAMPLE_RATE_HZ :][: len(stretch)])[0, 1] > 0.99
+    assert inspect_clip(path).note == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")],
+)
+def test_files_that_were_joined_are_heard_one_after_another(tmp_path, rng, kind, subtype):
+    parts = []
+    for name in "123":
+        soundfile.write(
+            tmp_path / name, 0.1 * rng.standard_normal(48_000), 24_000, format=kind, subtype=subtype
+        )
+        parts.append(tmp_path / name)
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    whole = ways(path)
+    singly = np.concatenate([decode_clip(part.rename(f"{part}.{kind.lower()}")) for part in parts])
+    assert len(whole) == pytest.approx(len(singly), abs=3)
+    assert np.corrcoef(whole[: len(singly)], singly[: len(whole)])[0, 1] > 0.99
+    stretch = decoding.decode_stretch(path, 4.5, 5.0)
+    assert np.corrcoef(stretch, whole[72_000:80_000])[0, 1] > 0.95
+    assert inspect_clip(path).note == ""
+
+
+def test_what_is_joined_and_of_another_rate_is_said_not_to_be_read(tmp_path, rng):
+    content = b""
+    for rate_hz in (16_000, 24_000):
+        part = tmp_path / "part"
+        soundfile.write(part, 0.2 * rng.standard_normal(2 * rate_hz), rate_hz, format="OGG")
+        content += part.read_bytes()
+    path = tmp_path / "a.ogg"
+    path.write_bytes(content)
+    assert len(ways(path)) == 2 * SAMPLE_RATE_HZ
+    assert re.match(r"goes on after 2\.000 s with [\d,]+ bytes that", inspect_clip(path).note)
+
+
+def test_tags_and_pictures_around_a_sound_are_no_sound(tmp_path, rng):
+    content = mp3(0.1 * rng.standard_normal(88_200))
+    picture = b"ID3\x03\0\0" + bytes([0, 0, len(content) >> 7 & 127, len(content) & 127])
+    picture += content[: (len(content) >> 7 & 127) << 7 | len(content) & 127]
+    path = tmp_path / "a.mp3"
+    path.write_bytes(content)
+    expected = ways(path)
+    path.write_bytes(picture + content + b"TAG".ljust(128, b"\0"))
+    np.testing.assert_array_equal(ways(path), expected)
+    assert inspect_clip(path).note == ""
+
+
+def test_a_wav_whose_sizes_have_wrapped_is_said_to_go_on(write_clip, monkeypatch):
+    path = write_clip("a.wav", seconds=1.0)
+    with path.open("ab") as file:
+        file.truncate(path.stat().st_size + 10_000)
+    monkeypatch.setattr(reading, "_WRAPPED_BYTES", 10_000)
+    assert "goes on after 1.000 s with 10,000 bytes" in reading.inspect_file(path).note
+
+
+def test_a_flac_that_tells_no_length_is_read(write_clip):
+    path = write_clip("a.flac", seconds=12.0)
+    expected = decode_clip(path)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(ways(path), expected)
+
+
+@pytest.mark.parametrize("suffix", ["au", "snd", "vox", "gsm", "raw", "sd2", "txt"])
+def test_no_name_makes_a_sound_of_what_is_none(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    for content, reason in ((b"notes " * 2000, "text file"), (bytes(60_000), "not a sound")):
+        path.write_bytes(content)
+        with pytest.raises(AudioError, match=reason):
+            inspect_clip(path)
+
+
+def test_a_header_in_a_neighbouring_file_is_not_believed(tmp_path):
+    path = tmp_path / "a.sd2"  # what is hashed must hold all
+    soundfile.write(path, np.zeros(16_000), 16_000, format="SD2", subtype="PCM_16")
+    with pytest.raises(AudioError, match="not a sound format"):
+        inspect_clip(path)
+
+
+def test_a_name_need_not_be_utf_8(write_clip):
+    path = write_clip("a.wav")
+    expected = decode_clip(path)
+    path = path.rename(path.with_name(os.fsdecode(b"caf\xe9.wav")))
+    np.testing.assert_array_equal(decode_clip(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("WAV", "GSM610"), ("WAV", "NMS_ADPCM_16"), ("AU", "G721_32")]
+)
+def test_a_stretch_of_a_coding_that_cannot_seek_is_read_from_the_start(
+    tmp_path, rng, kind, subtype
+):
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, 0.2 * rng.standard_normal(8000 * 6), 8000, format=kind, subtype=subtype)
+    stretch = decoding.decode_stretch(path, 4.0, 5.0)
+    expected = decode_clip(path)[4 * SAMPLE_RATE_HZ : 5 * SAMPLE_RATE_HZ]
+    assert np.corrcoef(stretch, expected)[0, 1] > 0.99

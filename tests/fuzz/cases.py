@@ -273,6 +273,43 @@ def mp3_of_which_much_is_told(folder: Path) -> Path:
     return _file(folder, "a.mp3", frames + (noise + some) * 300)
 
 
+@case("heard")
+def mp3_after_mp3(folder: Path) -> Path:
+    return _file(folder, "a.mp3", written("MP3", "MPEG_LAYER_III", seconds=0.4) * 50)
+
+
+@case()
+def mp3_of_nothing_but_marks(folder: Path) -> Path:
+    """Each byte might begin a frame."""
+    return _file(folder, "a.mp3", b"\xff\xfb" * 100_000)
+
+
+# --- joined files -------------------------------------------------------------------------
+
+
+@case("heard")
+def flac_after_flac(folder: Path) -> Path:
+    return _file(folder, "a.flac", written("FLAC", "PCM_16") * 50)
+
+
+@case("heard")
+def vorbis_after_vorbis(folder: Path) -> Path:
+    return _file(folder, "a.ogg", written("OGG", "VORBIS", seconds=0.3) * 50)
+
+
+# --- what a name makes of it --------------------------------------------------------------
+
+
+@case("refused")
+def text_named_au(folder: Path) -> Path:
+    return _file(folder, "a.au", b"notes from the field\n" * 100)
+
+
+@case("refused")
+def nothing_named_vox(folder: Path) -> Path:
+    return _file(folder, "a.vox", bytes(5000))
+
+
 # --- through ffmpeg -----------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import hashlib
 import math
+import mmap
 import os
 import stat
 import struct
@@ -32,6 +33,7 @@ import soundfile
 import soxr
 
 from soundx.audio import SAMPLE_RATE_HZ, Float32
+from soundx.audio.links import LINKED, Link, next_link
 from soundx.errors import AudioError, ClipChangedError
 
 DEMUXERS = {".m4a": "mov", ".3gp": "mov", ".aac": "aac", ".caf": "caf", ".webm": "matroska"}
@@ -53,6 +55,8 @@ _ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
 _FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a little over 1
 _SMALL_OFFSET = 0.01  # not worth a word
 _LEAD_S = 0.5
+_UNKNOWN_FRAMES = 2**62  # as libsndfile tells it, of a FLAC that was written to a pipe
+_WRAPPED_BYTES = 2**32  # of a longer file, sizes of 32 bits tell the rest
 _SILENCE_PEAK = 1e-5  # -100 dBFS
 _M_PERTURB = -6  # of glibc's malloc.h
 
@@ -159,7 +163,7 @@ def inspect_file(path: Path, *, ffmpeg: str | None = None) -> ClipInfo:
             sample_rate_hz=sound.rate_hz,
             channels=sound.channels,
             format=sound.format,
-            note="; ".join(_notes(levels)),
+            note="; ".join((*sound.notes, *_notes(levels))),
         )
 
 
@@ -335,6 +339,7 @@ class _Sound:
         format: Container and coding.
         read: Returns up to so many frames [shape=(n_frames, n_channels), dtype=float32 or int16].
         size_bytes: Size of the file.
+        notes: What looks odd, in plain words; known once all of it was read.
     """
 
     def __init__(
@@ -344,12 +349,14 @@ class _Sound:
         format: str,
         read: Callable[[int], npt.NDArray[Any]],
         size_bytes: int,
+        notes: list[str],
     ) -> None:
         if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
             raise AudioError(f"a sample rate of {rate_hz:,} Hz, which no sound is recorded at")
         self.rate_hz = rate_hz
         self.channels = channels
         self.format = format
+        self.notes = notes
         self._read = read
         self._most = _FRAMES_PER_BYTE * size_bytes
 
@@ -363,11 +370,7 @@ class _Sound:
         n_frames = max(_BLOCK_SAMPLES // self.channels, 1)
         n_read = 0
         while True:
-            try:
-                # read(), not blocks(): the latter trusts the header's length
-                block = self._read(n_frames)
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"broken inside: {_sndfile_reason(error)}") from error
+            block = self._read(n_frames)
             if len(block) == 0:
                 return
             n_read += len(block)
@@ -410,38 +413,148 @@ def _unchanged(path: Path, sha256: str | None = None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _open(path: Path, ffmpeg: str | None, begin_s: float = 0.0) -> Iterator[_Sound]:
-    with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        raise AudioError("empty file: 0 bytes")
-    size_bytes = path.stat().st_size
     suffix = path.suffix.lower()
-    if suffix in DEMUXERS:
-        if ffmpeg is None:
-            raise AudioError(f"{suffix} needs ffmpeg, which is not installed")
-        with _through_ffmpeg(path, ffmpeg, size_bytes, begin_s) as sound:
+    with path.open("rb", buffering=0) as file:
+        head = file.read(512)
+        if not head:
+            raise AudioError("empty file: 0 bytes")
+        size_bytes = os.fstat(file.fileno()).st_size
+        if suffix in DEMUXERS:
+            if ffmpeg is None:
+                raise AudioError(f"{suffix} needs ffmpeg, which is not installed")
+            with _through_ffmpeg(path, ffmpeg, size_bytes, begin_s) as sound:
+                yield sound
+            return
+        with _through_libsndfile(path, file, head, size_bytes, begin_s) as sound:
             yield sound
-        return
-    try:
-        with _filled_memory():
-            opened = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        # TypeError: a .raw file, which has no header to tell rate and channels
-        raise AudioError(_why_not_sound(path, head, error)) from error
-    with opened, _filled_memory() if opened.subtype == "OPUS" else contextlib.nullcontext():
+
+
+@contextlib.contextmanager
+def _through_libsndfile(
+    path: Path, file: IO[bytes], head: bytes, size_bytes: int, begin_s: float
+) -> Iterator[_Sound]:
+    with contextlib.closing(_Chain(path, file, head)) as chain:
+        opened = chain.opened
+        with _filled_memory() if opened.subtype == "OPUS" else contextlib.nullcontext():
+            if begin_s:
+                chain.go_to(round(begin_s * opened.samplerate))
+            form = f"{opened.format}/{opened.subtype}"
+            yield _Sound(
+                opened.samplerate, opened.channels, form, chain.read, size_bytes, chain.notes
+            )
+
+
+class _Chain:
+    """What libsndfile reads of a file: of joined ones, one after another.
+
+    Args:
+        path: The file.
+        file: It, open, without a buffer.
+        head: How it begins.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes], head: bytes) -> None:
+        self.notes: list[str] = []
+        self._path, self._file = path, file
+        self.opened: Any = None
+        self._link: Link | None = None
+        self._n_read = 0
+        file.seek(0)
+        try:
+            # not by its name, from which libsndfile would guess that a text is a sound without
+            # header, or take the header from a file beside it
+            with _filled_memory():
+                self.opened = soundfile.SoundFile(file.fileno(), closefd=False)
+        except soundfile.LibsndfileError as error:
+            # an MP3 that was cut begins within a frame
+            found = self._find_link("MP3", 0, 0) if path.suffix.lower() == ".mp3" else None
+            if found is None or not self._open_link(*found):
+                raise AudioError(_why_not_sound(path.suffix.lower(), head, error)) from error
+        if self.opened.format == "MP3" and self._link is None:
+            found = self._find_link("MP3", 0, 0)
+            if found is not None and found[1]:
+                self._open_link(*found)
+        self._leave_seeking()
         # what is stored in 16 bits comes in 16 bits: soundx scales faster than libsndfile does
-        dtype = "int16" if opened.subtype == "PCM_16" else "float32"
+        self._dtype = "int16" if self.opened.subtype == "PCM_16" else "float32"
 
-        def read(n_frames: int) -> npt.NDArray[Any]:
-            return opened.read(n_frames, dtype=dtype, always_2d=True)
+    def close(self) -> None:
+        self.opened.close()
+        if self._link is not None:
+            self._link.close()
 
-        if begin_s:
+    def read(self, n_frames: int) -> npt.NDArray[Any]:
+        """Return up to so many frames [shape=(n_frames, n_channels)], none at the end.
+
+        Raises:
+            AudioError: It is broken inside.
+        """
+        while True:
             try:
-                opened.seek(min(round(begin_s * opened.samplerate), max(opened.frames, 0)))
+                # read(), not blocks(): the latter trusts the header's length
+                block = self.opened.read(n_frames, dtype=self._dtype, always_2d=True)
             except soundfile.LibsndfileError as error:
                 raise AudioError(f"broken inside: {_sndfile_reason(error)}") from error
-        form = f"{opened.format}/{opened.subtype}"
-        yield _Sound(opened.samplerate, opened.channels, form, read, size_bytes)
+            self._n_read += len(block)
+            if len(block) or not self._goes_on():
+                return block
+
+    def go_to(self, frame: int) -> None:
+        """Have the next read begin at a frame, or at the end where there is no such."""
+        if frame < self.opened.frames:
+            with contextlib.suppress(soundfile.LibsndfileError):  # some codings cannot
+                self.opened.seek(frame)
+                return
+        while frame and len(block := self.read(min(frame, _BLOCK_SAMPLES))):
+            frame -= len(block)
+
+    def _goes_on(self) -> bool:
+        if self._link is None:
+            start, until = 0, os.lseek(self._file.fileno(), 0, os.SEEK_CUR)
+        else:
+            start, until = self._link.start, self._link.read_until
+        found = self._find_link(self.opened.format, start, until)
+        if found is not None and self._open_link(*found):
+            return True
+        left = os.fstat(self._file.fileno()).st_size - (until if found is None else found[0])
+        if found is not None or left >= _WRAPPED_BYTES:
+            seconds = self._n_read / self.opened.samplerate
+            self.notes.append(
+                f"goes on after {seconds:.3f} s with {left:,} bytes that are not read"
+            )
+        return False
+
+    def _leave_seeking(self) -> None:
+        # soundfile seeks after each read: MP3 sounds a little other, FLAC of no known length fails
+        if self.opened.format == "MP3" or self.opened.frames >= _UNKNOWN_FRAMES:
+            self.opened.seekable = lambda: False
+
+    def _find_link(self, kind: str, start: int, until: int) -> tuple[int, bytes] | None:
+        if kind not in LINKED:
+            return None
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return next_link(content, kind, start, until)
+
+    def _open_link(self, start: int, ahead: bytes) -> bool:
+        link = Link(self._path, start, ahead)
+        try:
+            opened = soundfile.SoundFile(link)
+        except soundfile.LibsndfileError:
+            link.close()
+            return False
+        if self.opened is not None:
+            if _form(opened) != _form(self.opened):
+                opened.close()
+                link.close()
+                return False
+            self.close()
+        self.opened, self._link = opened, link
+        self._leave_seeking()
+        return True
+
+
+def _form(opened: soundfile.SoundFile) -> tuple[int, int, str]:
+    return opened.samplerate, opened.channels, opened.subtype
 
 
 @contextlib.contextmanager
@@ -499,7 +612,7 @@ def _through_ffmpeg(path: Path, ffmpeg: str, size_bytes: int, begin_s: float) ->
                     whole, channels
                 )
 
-            yield _Sound(rate_hz, channels, "WAV/FLOAT", read, size_bytes)
+            yield _Sound(rate_hz, channels, "WAV/FLOAT", read, size_bytes, [])
         finally:
             process.kill()  # it may have more to tell than anybody wants to hear
 
@@ -520,15 +633,15 @@ def _wav_header(pipe: IO[bytes]) -> tuple[int, int] | None:
     return None
 
 
-def _why_not_sound(path: Path, head: bytes, error: Exception) -> str:
+def _why_not_sound(suffix: str, head: bytes, error: Exception) -> str:
     start = head.lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "not a sound: it is a web page (a failed download?)"
     if b"\0" not in head and _is_text(head):
         return "not a sound: it is a text file"
     reason = _sndfile_reason(error)
-    if isinstance(error, TypeError) or "not recognised" in reason or "not exist" in reason:
-        return f"not a sound format soundx can read ({path.suffix.lower() or 'no extension'})"
+    if "not recognised" in reason or "not exist" in reason:
+        return f"not a sound format soundx can read ({suffix or 'no extension'})"
     if "unimplemented" in reason:
         return "a sound file in a coding that cannot be read"
     return f"broken header: {reason}"
