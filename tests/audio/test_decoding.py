@@ -403,3 +403,33 @@ def test_a_stretch_of_a_coding_that_cannot_seek_is_read_from_the_start(
     stretch = decoding.decode_stretch(path, 4.0, 5.0)
     expected = decode_clip(path)[4 * SAMPLE_RATE_HZ : 5 * SAMPLE_RATE_HZ]
     assert np.corrcoef(stretch, expected)[0, 1] > 0.99
+
+
+@pytest.fixture
+def m4a(write_clip):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg")
+    wav = write_clip("a.wav", seconds=6.0)
+
+    def coded(*options):
+        path = wav.with_suffix(".m4a")
+        subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", wav, *options, path], check=True)
+        return path
+
+    return coded
+
+
+def test_a_hole_that_ffmpeg_leaves_out_is_said(m4a):
+    path = m4a()
+    assert inspect_clip(path).note == ""
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"mdat") + 5000
+    content[begin : begin + 10_000] = bytes(10_000)
+    path.write_bytes(content)
+    assert inspect_clip(path).note.startswith("damaged, sound may be missing (ffmpeg: ")
+
+
+def test_long_titles_are_no_sound_and_cost_nothing(m4a):
+    expected = decode_clip(m4a())
+    path = m4a("-metadata", "title=" + 100_000 * "x")
+    np.testing.assert_array_equal(decode_clip(path), expected)

@@ -55,6 +55,7 @@ _ONLY_A_HEADER = "no sound in it: only a header, 0 samples"
 _FULL_SCALE = 1.001  # rounding, and the lowest number of 16 bits, reach a little over 1
 _SMALL_OFFSET = 0.01  # not worth a word
 _LEAD_S = 0.5
+_HEAD_BYTES = 2**16  # no part of what ffmpeg tells before the sound is longer
 _UNKNOWN_FRAMES = 2**62  # as libsndfile tells it, of a FLAC that was written to a pipe
 _WRAPPED_BYTES = 2**32  # of a longer file, sizes of 32 bits tell the rest
 _SILENCE_PEAK = 1e-5  # -100 dBFS
@@ -581,7 +582,9 @@ def _through_ffmpeg(path: Path, ffmpeg: str, size_bytes: int, begin_s: float) ->
     command = [ffmpeg, "-nostdin", "-v", "error", "-threads", "1", "-protocol_whitelist", "file"]
     command += ["-f", DEMUXERS[path.suffix.lower()]]
     command += [*(("-ss", f"{begin_s:.6f}") if begin_s else ()), "-i", f"file:{path}"]
-    command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
+    # titles would go into the header, which a pipe cannot be gone back in to tell the length of
+    command += ["-map", "0:a:0", "-map_metadata", "-1", "-fflags", "+bitexact"]
+    command += ["-c:a", "pcm_f32le", "-f", "wav", "pipe:1"]
     with (
         tempfile.TemporaryFile(prefix="soundx-") as complaints,  # a pipe that is full would stop it
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process,
@@ -589,10 +592,14 @@ def _through_ffmpeg(path: Path, ffmpeg: str, size_bytes: int, begin_s: float) ->
         assert process.stdout is not None
         pipe = process.stdout
 
-        def failed() -> AudioError:
+        notes: list[str] = []
+
+        def complained() -> list[str]:
             complaints.seek(0)
-            lines = complaints.read().decode(errors="replace").strip().splitlines()
-            reason = (lines or ["no reason given"])[-1]
+            return complaints.read().decode(errors="replace").strip().splitlines()
+
+        def failed() -> AudioError:
+            reason = (complained() or ["no reason given"])[-1]
             return AudioError(f"ffmpeg cannot decode it: {reason.split(': ')[-1]}")
 
         try:
@@ -605,14 +612,19 @@ def _through_ffmpeg(path: Path, ffmpeg: str, size_bytes: int, begin_s: float) ->
 
             def read(n_frames: int) -> npt.NDArray[Any]:
                 content = pipe.read(n_frames * n_bytes)
-                if not content and process.wait() != 0:
-                    raise failed()
+                if not content:
+                    if process.wait() != 0:
+                        raise failed()
+                    # it leaves out what it cannot decode, and calls that a success
+                    if said := complained():
+                        reason = said[0].split("] ")[-1]
+                        notes.append(f"damaged, sound may be missing (ffmpeg: {reason})")
                 whole = len(content) // n_bytes
                 return np.frombuffer(bytearray(content), "<f4", whole * channels).reshape(
                     whole, channels
                 )
 
-            yield _Sound(rate_hz, channels, "WAV/FLOAT", read, size_bytes, [])
+            yield _Sound(rate_hz, channels, "WAV/FLOAT", read, size_bytes, notes)
         finally:
             process.kill()  # it may have more to tell than anybody wants to hear
 
@@ -626,6 +638,8 @@ def _wav_header(pipe: IO[bytes]) -> tuple[int, int] | None:
         name, size = struct.unpack("<4sI", chunk)
         if name == b"data":
             return facts
+        if size > _HEAD_BYTES:
+            return None
         content = pipe.read(size)
         if name == b"fmt ":
             _, channels, rate_hz = struct.unpack_from("<HHI", content)
