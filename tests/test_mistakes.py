@@ -238,6 +238,18 @@ MISTAKES: list[Mistake] = [
     # files of conf/
     ("broken YAML", "run", ("conf/", "parameters.yml", "Mend"), parameters("splits: {seed: 3\n")),
     ("a variable in a file", "run", ("NOWHERE", "${oc.env:NAME}"), settings("data_root: ${NOWHERE}/data\n")),
+    ("settings of another encoding", "run", ("conf/local/globals.yml is not UTF-8", "save it as UTF-8"), lambda world: world.write("conf/local/globals.yml", "source: Käfer\n".encode("latin-1"))),
+    ("parameters of another encoding", "run", ("conf/local/parameters.yml is not UTF-8", "save it as UTF-8"), lambda world: world.write("conf/local/parameters.yml", "splits: {seed: 3}\n".encode("utf-16"))),
+    ("variables of another encoding", INGEST, (".env is not UTF-8", "save it as UTF-8"), lambda world: world.write(".env", "NAME=Käfer\n".encode("latin-1"))),
+    ("a list of parameters", "run", ("conf/local/parameters.yml cannot be read", "NAME: VALUE"), parameters("- splits\n")),
+    ("a number of parameters", "run", ("conf/local/parameters.yml cannot be read", "NAME: VALUE"), parameters("5\n")),
+    ("a list of settings", "run", ("conf/local/globals.yml cannot be read", "NAME: VALUE"), settings("- source\n")),
+    ("a number for a name", "run", ("conf/local/globals.yml cannot be read", "NAME: VALUE"), settings("1: 2\n")),
+    ("a setting twice", "run", ("conf/local/globals.yml cannot be read", "twice (line 2)"), settings("source: a\nsource: b\n")),
+    ("a parameter in two files", "run", ("parameters.yml", "parameters_b.yml", "splits.seed", "Leave one"), lambda world: (parameters("splits: {seed: 3}\n")(world), world.write("conf/local/parameters_b.yml", "splits: {seed: 4}\n"))),
+    ("a key without its names", INGEST, ("credentials.yml", "s3: {key: ..., secret: ...}"), lambda world: world.write("conf/local/credentials.yml", "s3: planted\n")),
+    ("a region without its name", INGEST, ("globals.yml", "s3: {endpoint_url: ..., region: "), settings("s3: planted\n")),
+    ("keys that are not there", INGEST, ("Unable to find credentials 'nope'", "conf/local/credentials.yml"), lambda world: world.write("conf/local/catalog.yml", "own: {type: pandas.CSVDataset, filepath: x.csv, credentials: nope}\n")),
     # places
     ("a place that is read as a number", "run --params=data_root=007", ("data_root was read as the number 7", "--params=\"data_root='NAME'\"")),
     ("a place that is read as a time", "run --params=source=12:30", ("source was read as the number 750", "in quotes")),
@@ -334,6 +346,7 @@ def test_a_mistake_is_answered_with_the_thing_and_the_remedy(world, mistake):
     assert isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code in (1, 2)
     assert "Traceback" not in said
+    assert "planted" not in said
     for word in words:
         assert word in done.stderr
 

@@ -2,7 +2,7 @@
 
 import warnings
 
-from soundx.running.catalog import LOADER_ARGS
+from soundx.running.catalog import LOADER_ARGS, ConfLoader
 from soundx.running.hooks import GivenHooks, LockHooks, ProgressHooks, S3Hooks, SummaryHooks
 from soundx.running.tracking import tracking_hooks
 from soundx.running.viz import guard_server
@@ -24,4 +24,5 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry", "kedro_mlflow", "kedro-mlflow")
 
 guard_server()
 
+CONFIG_LOADER_CLASS = ConfLoader
 CONFIG_LOADER_ARGS = LOADER_ARGS

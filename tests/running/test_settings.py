@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import soundx.settings
-from soundx.running.catalog import LOADER_ARGS
+from soundx.running.catalog import LOADER_ARGS, ConfLoader
 from tests.conftest import ROOT
 
 
@@ -14,3 +14,4 @@ def test_the_package_logs_as_the_project_does():
 
 def test_a_run_and_the_viewer_read_conf_alike():
     assert soundx.settings.CONFIG_LOADER_ARGS is LOADER_ARGS
+    assert soundx.settings.CONFIG_LOADER_CLASS is ConfLoader

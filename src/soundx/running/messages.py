@@ -88,6 +88,9 @@ def _message(error: Exception, env: str | None) -> str | None:
             f"conf/ cannot be read: {said}. Mend that file; a variable of the environment is "
             "written ${oc.env:NAME} there."
         )
+    if isinstance(error, KeyError) and "Unable to find credentials" in str(error):
+        said = str(error.args[0]).partition(":")[0]
+        return f"{said}, which a dataset asks for: write them into conf/local/credentials.yml."
     if isinstance(error, MemoryError):
         return "There is not enough memory. Close other programs, or give fewer clips at a time."
     for cause in _causes(error):
