@@ -131,11 +131,40 @@ def _check_configuration(source: str | None, env: str | None) -> None:
         _check("environment", [env], [path.name for path in folder.iterdir() if path.is_dir()])
 
 
-def _check_runner(name: str | None) -> None:
+def _check_runner(name: str | None, params: Mapping[str, Any], is_async: bool) -> None:
     import kedro.runner
+    from kedro.utils import load_obj
 
+    if name and name.rpartition(".")[2] == "ParallelRunner":
+        raise click.ClickException(
+            "ParallelRunner cannot hand to other processes what nodes share here. Clips are read "
+            "by all processors already: leave --runner out."
+        )
     if name and "." not in name:
-        _check("runner", [name], [n for n in kedro.runner.__all__ if n.endswith("Runner")])
+        _check("runner", [name], _RUNNERS)
+    try:
+        runner = load_obj(name or _RUNNERS[0], "kedro.runner")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise click.ClickException(f"There is no runner '{name}' ({error}).") from None
+    if not (isinstance(runner, type) and issubclass(runner, kedro.runner.AbstractRunner)):
+        raise click.ClickException(
+            f"'{name}' is no runner. There are: {', '.join(_RUNNERS)}, and classes of your own "
+            "by their dotted path."
+        )
+    try:
+        runner(**params)
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(
+            f"{runner.__name__} cannot be made ({error}). Mend --runner-params, or name another "
+            f"--runner: {' or '.join(_RUNNERS)}."
+        ) from None
+    if is_async or params.get("is_async"):
+        raise click.ClickException(
+            "Nodes here hand over results as they come, which --async cannot save: leave it out."
+        )
+
+
+_RUNNERS = ("SequentialRunner", "ThreadRunner")
 
 
 @contextmanager
@@ -163,7 +192,9 @@ def _for_people(command: Any) -> Any:
         single = kwargs.get("pipeline")
         wanted = kwargs.get("pipelines") or ([single] if single else [])
         _check("pipeline", wanted, _known_pipelines())
-        _check_runner(kwargs.get("runner"))
+        _check_runner(
+            kwargs.get("runner"), kwargs.get("runner_params") or {}, bool(kwargs.get("is_async"))
+        )
         _check_selection({**kwargs, "pipelines": wanted})
         with _one_message(kwargs.get("env")), greetings_withheld():
             return command(*args, **kwargs)
@@ -195,9 +226,21 @@ _EXPECTED = {
     "conf/local/parameters.yml",
     "runner_params": "NAME=VALUE,NAME=VALUE",
     "load_versions": "DATASET:VERSION,DATASET:VERSION",
+    "config": "a YAML file with options of the command below run:, such as 'run: {env: demo}'",
 }
 """Options that are read by a grammar of Kedro's, and how they are written."""
 
+_UNREADABLE = (
+    YAMLError,
+    OmegaConfBaseException,
+    click.ClickException,
+    UnicodeError,
+    # a file of options without a group of them
+    OSError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
 _HOME = re.compile(rf"((?:^|,)\s*(?:{'|'.join(PLACES)})\s*=\s*)~(?=\s*(?:,|$))")
 
 
@@ -212,7 +255,7 @@ def _read_for_people(option: click.Parameter) -> click.Parameter:
             value = _HOME.sub(r"\1~/", value)  # YAML reads a lone ~ as nothing
         try:
             return read(context, param, value)
-        except (YAMLError, OmegaConfBaseException, click.ClickException) as error:
+        except _UNREADABLE as error:
             said = " ".join(str(error).split())
             told = f"{value!r} cannot be read ({said}). Expected: {_EXPECTED[param.name or '']}."
             raise click.BadParameter(told, context, param) from None
