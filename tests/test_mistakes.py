@@ -245,6 +245,7 @@ MISTAKES: list[Mistake] = [
     ("an unknown environment", "run --env=dmeo", ("'dmeo'", "mean demo?")),
     ("an unknown command", "trian", ("trian", "--help")),
     ("no configuration there", "run --conf-source={here}/clips", ("no configuration in", "--conf-source=PATH")),
+    ("no configuration at an address", "run --conf-source=http://127.0.0.1:9/x.zip", ("http://127.0.0.1:9/x.zip cannot be fetched", "--conf-source=PATH")),
     # files of conf/
     ("broken YAML", "run", ("conf/", "parameters.yml", "Mend"), parameters("splits: {seed: 3\n")),
     ("a variable in a file", "run", ("NOWHERE", "${oc.env:NAME}"), settings("data_root: ${NOWHERE}/data\n")),

@@ -19,7 +19,7 @@ from omegaconf.resolvers import oc
 from yaml import MarkedYAMLError, YAMLError
 
 from soundx.errors import SoundxError
-from soundx.storage.s3 import check_address, use_settings
+from soundx.storage.s3 import check_address, use_settings, without_key
 
 
 def place(value: object) -> str | None:
@@ -63,6 +63,22 @@ class ConfLoader(OmegaConfigLoader):
         for file, content in read.items():
             _check_names_in(str(file), content)
         return read
+
+    @staticmethod
+    def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:
+        try:
+            made: tuple[Any, str] = OmegaConfigLoader._initialise_filesystem_and_protocol(
+                conf_source
+            )
+        except Exception as error:  # an archive at an address is fetched here
+            if "://" not in str(conf_source):
+                raise
+            # not the message: it may hold a signed address
+            raise SoundxError(
+                f"The configuration {without_key(str(conf_source))} cannot be fetched "
+                f"({type(error).__name__}). Name another: --conf-source=PATH"
+            ) from None
+        return made
 
     def _check_file(self, name: str) -> None:
         with self._fs.open(name) as file:
