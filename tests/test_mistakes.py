@@ -215,6 +215,9 @@ MISTAKES: list[Mistake] = [
     ("a fold on two sides", "run --params=splits.by=fold,splits.test_folds=[4]", ("splits", "both for validation and for test")),
     ("one fold", "run --params=cross_validation.k=1", ("cross_validation.k", "greater than or equal to 2")),
     ("a switch that is neither", "run --params=dry_run=maybe", ("dry_run is true or false", "'maybe'")),
+    ("a switch for a share", "run --params=mirror.max_removed_share=true", ("mirror.max_removed_share cannot be True", "a number, not a switch")),
+    ("a switch for a rate", "run --params=training.learning_rate=on", ("training.learning_rate cannot be True", "a number, not a switch")),
+    ("a switch for a level", "run --params=level_dbfs=off", ("level_dbfs cannot be False", "a number, not a switch")),
     ("a level in words", "run --params=level_dbfs=abc", ("level_dbfs", "'abc'", "number")),
     ("a level above full scale", "run --params=level_dbfs=3", ("level_dbfs", "less than or equal to 0")),
     ("a level of silence", "run --params=level_dbfs=-1000", ("level_dbfs", "greater than or equal to -100")),
@@ -364,6 +367,11 @@ def test_a_mistake_is_answered_with_the_thing_and_the_remedy(world, mistake):
 
 def test_there_are_eighty_of_them():
     assert len({mistake[1:3] for mistake in MISTAKES}) >= 80
+
+
+def test_off_is_a_word_though_yaml_reads_a_switch(world):
+    done = world.run(f"{INGEST} --params=training.refit=off")
+    assert done.exit_code == 0, done.stderr
 
 
 def test_ctrl_c_is_noted_and_told(world):

@@ -33,6 +33,7 @@ from pydantic import (
 
 from soundx.embedders import EMBEDDERS
 from soundx.errors import SoundxError
+from soundx.options import Options
 from soundx.running.catalog import place
 
 Known = Mapping[str, Any] | None
@@ -54,7 +55,7 @@ def _no_nul(value: str) -> str:
 Place = Annotated[str, AfterValidator(_no_nul)]
 
 
-class Settings(BaseModel):
+class Settings(Options):
     """The settings of ``globals.yml``, which ``--params`` may give as well.
 
     Attributes:
@@ -67,7 +68,7 @@ class Settings(BaseModel):
         level_dbfs: RMS level that clips are brought to, or None.
     """
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore")
 
     data_root: Place = Field(min_length=1)
     source: Place | None = ""
@@ -75,7 +76,7 @@ class Settings(BaseModel):
     releases: Place = Field("releases", min_length=1)
     embedder: str = Field("yamnet", min_length=1)
     yamnet: Place | None = ""
-    level_dbfs: Annotated[float, Field(ge=-100, le=0)] | None = None
+    level_dbfs: float | None = Field(None, ge=-100, le=0)
 
 
 _FILES = ("globals", "parameters", "credentials", "catalog")
