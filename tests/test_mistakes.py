@@ -182,6 +182,8 @@ MISTAKES: list[Mistake] = [
     ("a misspelt setting of S3", "run", ("globals.yml", "'s3.endpoint'", "s3.endpoint_url"), settings("s3: {endpoint: x}\n")),
     ("a setting among parameters", "run", ("parameters.yml", "'data_root' belongs in conf/local/globals.yml"), parameters("data_root: x\n")),
     ("a group among settings", "run", ("globals.yml", "'splits' belongs in conf/local/parameters.yml"), settings("splits: {seed: 3}\n")),
+    ("a name with dots in a file", "run", ("parameters.yml", "write 'splits.seed' as a group", "splits: {seed: VALUE}"), parameters("splits.seed: 3\n")),
+    ("nothing for a group", "run --params=splits=null", ("'splits' is a group", "--params=splits.NAME=VALUE")),
     ("a misspelt file", "run", ("conf/local/global.yml is not read", "Call it globals.yml"), lambda world: world.write("conf/local/global.yml", "data_root: x\n")),
     ("another ending of a file", "run", ("conf/local/globals.yaml is not read", "Call it globals.yml"), lambda world: world.write("conf/local/globals.yaml", "data_root: x\n")),
     # how they are written
@@ -228,6 +230,7 @@ MISTAKES: list[Mistake] = [
     # what is to run
     ("an unknown pipeline", "run --pipelines=trainning", ("'trainning'", "mean training?")),
     ("an unknown pipeline, the old way", "run --pipeline=nope", ("'nope'", "There are: ", "ingestion")),
+    ("pipelines in two ways", "run --pipeline=training --pipelines=training", ("--pipelines", "leave --pipeline out")),
     ("an unknown node", "run --nodes=training.train_head", ("'training.train_head'", "mean training.train_heads?")),
     ("a node of another pipeline", "run --pipelines=training --nodes=ingestion.scan_clips", ("'ingestion.scan_clips'", "training.train_heads")),
     ("an unknown first node", "run --from-nodes=nope", ("no node 'nope'", "ingestion.scan_clips")),
@@ -246,6 +249,7 @@ MISTAKES: list[Mistake] = [
     ("an unknown value of a runner", "run --runner-params=foo=1", ("'foo'", "Mend --runner-params")),
     ("saving aside", "run --async", ("--async", "leave it out")),
     ("an unknown environment", "run --env=dmeo", ("'dmeo'", "mean demo?")),
+    ("an unknown environment in a variable", "run", ("'dmeo'", "mean demo?"), lambda world: world.patch.setenv("KEDRO_ENV", "dmeo")),
     ("an unknown command", "trian", ("trian", "--help")),
     ("no configuration there", "run --conf-source={here}/clips", ("no configuration in", "--conf-source=PATH")),
     ("no configuration at an address", "run --conf-source=http://127.0.0.1:9/x.zip", ("http://127.0.0.1:9/x.zip cannot be fetched", "--conf-source=PATH")),

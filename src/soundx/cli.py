@@ -188,15 +188,20 @@ def _one_message(env: str | None) -> Iterator[None]:
 def _for_people(command: Any) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        _check_configuration(kwargs.get("conf_source"), kwargs.get("env"))
+        env = kwargs.get("env")
+        if env is None:
+            env = os.environ.get("KEDRO_ENV") or None
+        _check_configuration(kwargs.get("conf_source"), env)
         single = kwargs.get("pipeline")
+        if single and kwargs.get("pipelines"):
+            raise click.ClickException("Name all in --pipelines, and leave --pipeline out.")
         wanted = kwargs.get("pipelines") or ([single] if single else [])
         _check("pipeline", wanted, _known_pipelines())
         _check_runner(
             kwargs.get("runner"), kwargs.get("runner_params") or {}, bool(kwargs.get("is_async"))
         )
         _check_selection({**kwargs, "pipelines": wanted})
-        with _one_message(kwargs.get("env")), greetings_withheld():
+        with _one_message(env), greetings_withheld():
             return command(*args, **kwargs)
 
     return wrapped

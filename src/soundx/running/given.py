@@ -240,6 +240,10 @@ def _check_names(
 ) -> None:
     every = list(_dotted(known))
     for name in _unknown(given, known):
+        if name in every and name in given:  # a file holds groups, and no names with dots
+            group, _, last = name.rpartition(".")
+            if group:
+                raise SoundxError(f"{place}: write '{name}' as a group, {group}: {{{last}: VALUE}}")
         if name in every:  # it is known, but nothing is below it
             raise SoundxError(f"{place}: '{name}' is one value, not a group of them.")
         top = name.partition(".")[0]
@@ -319,8 +323,6 @@ def _told(error: Any, group: str) -> str:
     value = error["input"]
     if error["type"] == "value_error" and not error["loc"]:
         return f"{name}: {said}."
-    if value in (None, ""):
-        return f"{name} is empty: --params={name}=VALUE."
     if error["type"] == "string_type" and isinstance(value, bool | int | float):
         # YAML reads 007 as 7, 12:30 as 750 and off as false
         kind = "a switch, " if isinstance(value, bool) else "the number "
@@ -330,6 +332,8 @@ def _told(error: Any, group: str) -> str:
         )
     if error["type"] == "model_type":
         return f"'{name}' is a group of parameters, not one: --params={name}.NAME=VALUE."
+    if value in (None, ""):
+        return f"{name} is empty: --params={name}=VALUE."
     if error["type"] in ("tuple_type", "list_type"):
         said = f"It is a list: --params='{name}=[{value}]'"
     shown = repr(value) if len(repr(value)) <= _LONG else f"{repr(value)[:_LONG]}..."
