@@ -17,6 +17,7 @@ from soundx.errors import SoundxError
 from soundx.listening import command
 from soundx.markup import printable
 
+_OF_A_LABEL = ("best", "spread")
 _ORDERS = ("usual", "uncertain", "best", "spread", "oldest", "random")
 
 
@@ -56,6 +57,7 @@ def _add(commands: Any) -> None:
     parser.add_argument("file", nargs="+", help="CSV file of a page, label track, selection table")
     _add_project(parser)
     parser.add_argument("--name", default="", help="who answered, where the file does not say so")
+    parser.add_argument("--label-column", metavar="NAME", help="of a Raven table")
     parser.set_defaults(do=_review_answers)
 
 
@@ -67,6 +69,8 @@ def _add_project(parser: argparse.ArgumentParser) -> None:
 def _review_page(options: argparse.Namespace) -> int:
     from soundx.running.reviewing import write_page
 
+    if options.order in _OF_A_LABEL and not options.label:
+        raise SoundxError(f"Name the label that --order {options.order} is of: --label LABEL")
     output = command.place_on_disk("--output", options.output, (".html", ".htm"))
     with _told(options.env):
         n, size = write_page(
@@ -89,7 +93,12 @@ def _review_answers(options: argparse.Namespace) -> int:
     files = [Path(one) for one in options.file]
     with _told(options.env):
         n, n_older, why_not = take_answers(
-            Path.cwd(), options.env, options.data_root, files, options.name
+            Path.cwd(),
+            options.env,
+            options.data_root,
+            files,
+            options.name,
+            options.label_column,
         )
     for why in why_not:
         sys.stderr.write(f"{printable(why)}\n")

@@ -51,14 +51,17 @@ def heard(demo: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory
 def project(heard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's folder whose data are a copy of those, and we are in it; returns its data."""
     root = Path(shutil.copytree(heard, tmp_path / "data"))
-    folder = tmp_path / "project"
+    enter_project(tmp_path / "project", root, monkeypatch)
+    return root
+
+
+def enter_project(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "conf/local").mkdir(parents=True)
     (folder / "src").mkdir()
     for name in ("conf/base", "conf/demo", "conf/logging.yml", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "conf/local/globals.yml").write_text(f"data_root: {root}\nembedder: logmel\n")
     monkeypatch.chdir(folder)
-    return root
 
 
 def params(root: Path) -> dict[str, str]:
@@ -178,9 +181,6 @@ def test_a_page_is_written_and_its_answers_are_taken(project, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["review-page", "--output", "answers.csv"], "ends in .html or .htm"),
-        (["review-page", "--output", ""], "--output is ''"),
-        (["review-page", "--order", "best"], "Name the label"),
         (["review-page", "--n", "0"], "1 or more"),
         (["review-page", "--order", "spread", "--label", "nothing"], "does not know 'nothing'"),
         (["review-answers", "nowhere.csv"], "nowhere.csv cannot be read"),
@@ -209,6 +209,23 @@ def test_what_is_broken_of_recordings_is_made_again_by_what_keeps_them(project, 
     said = capsys.readouterr().err
     assert f"{path} is broken" in said
     assert "--pipelines=recordings" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["review-page", "--order", "best"], "Name the label that --order best is of: --label"),
+        (["review-page", "--order", "spread"], "Name the label that --order spread is of: --label"),
+        (["review-page", "--output", "answers.csv"], "ends in .html or .htm"),
+        (["review-page", "--output", ""], "--output is ''"),
+        (["review-page", "--data-root", "nope"], "/nope/04_feature/windows yet. Run: "),
+        (["review-answers", "x.csv", "--data-root", "nope"], "/nope/04_feature/windows yet. Run: "),
+    ],
+)
+def test_what_is_not_there_is_told(tmp_path, monkeypatch, capsys, arguments, says):
+    enter_project(tmp_path / "project", tmp_path / "data", monkeypatch)
+    assert main(arguments) == 1
+    assert says in capsys.readouterr().err
 
 
 def test_outside_a_project_that_is_told(tmp_path, monkeypatch, capsys):

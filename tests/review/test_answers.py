@@ -335,6 +335,8 @@ ROW = "a.wav,0,1,siren,Ann,,v1,0.5,"
         ("", "no column 'recording'"),
         ("a,b\n1,2\n", "no column 'recording'"),
         (f"{HEAD},label\n", "two of 'label'"),
+        (f"{HEAD}\n{ROW}\n".replace(",", ";"), "has ';' between its fields.*: save it with commas"),
+        (f"{HEAD}\n{ROW}\n".replace(",", "\t"), "has tabs between its fields"),
         (f"{HEAD}\n{ROW}\n{ROW},x\n", "line 3: 10 fields where there should be 9"),
         (f"{HEAD}\n{ROW}\na.wav,0\n", "line 3: 2 fields"),
         (f"{HEAD}\na.wav,zero,1,siren,,,,,\n", "line 2: 'zero' is no number .column onset_s"),

@@ -89,6 +89,14 @@ def test_a_recording_is_known_by_its_name_wherever_it_lay_there():
     assert answer.recording == "/nights/a.wav"
 
 
+def test_labels_stand_in_the_column_that_is_named():
+    table = b"Selection\tBegin Time (s)\tEnd Time (s)\tWho\tBegin Path\n1\t0\t1\towl\ta.wav\n"
+    with pytest.raises(SoundxError, match=r"Name it \(label_column\), or call it 'label'"):
+        answers_in("x.txt", table, Index(), "Eve")
+    ((answer,), _) = answers_in("x.txt", table, Index(), "Eve", label_column="Who")
+    assert answer.label == "owl"
+
+
 def test_a_name_that_two_recordings_have_is_nobodys():
     index = Index(("/nights/1/a.wav", "/nights/2/a.wav"))
     table = b"recording,onset_s,offset_s,label\na.wav,0,1.92,owl\n/nights/2/a.wav,0,1.92,owl\n"

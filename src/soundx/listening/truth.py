@@ -393,7 +393,7 @@ def _label_column(table: _Table, label_column: str | None) -> str:
         raise table.error(
             None,
             f"which of its columns holds the labels? None of {', '.join(table.columns)} is known "
-            "to. Name it (label_column).",
+            "to. Name it (label_column), or call it 'label'.",
         )
     return found
 

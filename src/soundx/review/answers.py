@@ -276,6 +276,13 @@ def read_answers(content: bytes, name: str) -> list[Answer]:
         raise SoundxError(f"{name} is no table of answers: {error}.") from None
     missing = [column for column in COLUMNS[:4] if column not in header]
     twice = [column for column, n in Counter(header).items() if n > 1 and column in COLUMNS]
+    for mark in (";", "\t") if header and missing else ():
+        if set(COLUMNS[:4]) <= {cell.strip(' "') for cell in header[0].split(mark)}:
+            between = "tabs" if mark == "\t" else f"'{mark}'"
+            raise SoundxError(
+                f"{name} has {between} between its fields, as some spreadsheets write them: save "
+                "it with commas."
+            )
     if missing or twice:
         what = f"it has no column '{missing[0]}'" if missing else f"it has two of '{twice[0]}'"
         raise SoundxError(

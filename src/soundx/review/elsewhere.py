@@ -31,7 +31,12 @@ _SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 def answers_in(
-    name: str, content: bytes, index: WindowIndex, person: str
+    name: str,
+    content: bytes,
+    index: WindowIndex,
+    person: str,
+    *,
+    label_column: str | None = None,
 ) -> tuple[list[Answer], list[str]]:
     """Return the answers in a file from elsewhere, and why others in it are not taken.
 
@@ -40,6 +45,7 @@ def answers_in(
         content: A table of answers, or of events of Audacity, Raven, BirdNET, Kaleidoscope, DCASE.
         index: The recordings that answers may be about.
         person: Who stands beside answers that name nobody.
+        label_column: Column of the labels in another program's table, as of ``read_events``.
 
     Raises:
         SoundxError: It is no such file; the line is named. Or it is what soundx found itself.
@@ -57,7 +63,7 @@ def answers_in(
     if all(column in first for column in COLUMNS[:4]):
         found = read_answers(content, name)
     else:
-        found = _of_events(name, content, index.window_s)
+        found = _of_events(name, content, index.window_s, label_column)
     by_name = _by_name(index)
     kept, why_not = known_only(found, durations_s, same=lambda file: by_name.get(_plain(file)))
     stamp = now()
@@ -71,14 +77,16 @@ def answers_in(
     ], why_not
 
 
-def _of_events(name: str, content: bytes, window_s: float) -> list[Answer]:
+def _of_events(
+    name: str, content: bytes, window_s: float, label_column: str | None
+) -> list[Answer]:
     suffix = PurePosixPath(name).suffix.lower()
     stem = PurePosixPath(name.replace("\\", "/")).name
     with tempfile.TemporaryDirectory(prefix="soundx-") as folder:
         path = Path(folder) / f"table{suffix if suffix in _SUFFIXES else '.txt'}"
         path.write_bytes(content)
         try:
-            events = read_events(path)
+            events = read_events(path, label_column=label_column)
         except SoundxError as error:
             raise SoundxError(str(error).replace(str(path), stem)) from None
     answers = []

@@ -10,7 +10,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from soundx.datasets.review import AnswersDataset
-from soundx.errors import AudioError, Remedy, SoundxError
+from soundx.errors import AudioError, SoundxError
 from soundx.modelling.heads import TrainingOptions
 from soundx.modelling.rejection import RejectionOptions
 from soundx.progress import track
@@ -90,7 +90,12 @@ def write_page(
 
 
 def take_answers(
-    project: Path, env: str | None, data_root: str | None, files: Sequence[Path], person: str
+    project: Path,
+    env: str | None,
+    data_root: str | None,
+    files: Sequence[Path],
+    person: str,
+    label_column: str | None = None,
 ) -> tuple[int, int, list[str]]:
     """Take the answers in files from elsewhere into a project's table.
 
@@ -108,7 +113,9 @@ def take_answers(
             content = file.read_bytes()
         except OSError as error:
             raise SoundxError(f"{file} cannot be read: {error.strerror}.") from error
-        answers, why = answers_in(file.name, content, index, person or "somebody")
+        answers, why = answers_in(
+            file.name, content, index, person or "somebody", label_column=label_column
+        )
         taken += answers
         why_not += [one if one.startswith(file.name) else f"{file.name}: {one}" for one in why]
     n_older = _answers(catalog).file.add_newer(taken) if taken else 0
@@ -130,8 +137,6 @@ def _answers(catalog: DataCatalog) -> AnswersDataset:
 
 def _review(project: Path, env: str | None, data_root: str | None) -> Review:
     catalog = _catalog(project, env, data_root)
-    if not catalog.exists("window_index"):
-        raise SoundxError("No recordings are kept yet.", remedy=Remedy.KEEP_RECORDINGS)
     parameters = read_parameters(project, env)
     return open_review(
         _Entries(catalog),
