@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from botocore.exceptions import ClientError
+from s3fs import S3FileSystem
 
 from soundx.embedders.weights import locate
 from soundx.errors import SoundxError
@@ -32,6 +33,7 @@ def find_one(address):
 def test_a_store_that_cannot_be_read_is_told_without_its_answer(monkeypatch):
     """boto3 repeats the address of the server, which may be signed."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9/?code=planted")
+    S3FileSystem.clear_instance_cache()  # or one of another test would answer
     with pytest.raises(SoundxError, match=r"s3://bucket/x\.wav: the connection failed") as refused:
         find_recordings(["s3://bucket/x.wav"])
     assert "planted" not in str(refused.value)

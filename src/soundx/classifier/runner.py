@@ -22,6 +22,7 @@ PARTS = (
     "progress.py",
     "audio/__init__.py",
     "audio/decoding.py",
+    "audio/links.py",
     "audio/reading.py",
     "audio/worker.py",
     "classifier/__init__.py",
@@ -32,6 +33,7 @@ PARTS = (
     "storage/__init__.py",
     "storage/checksum.py",
     "storage/names.py",
+    "storage/s3.py",
     "storage/whole.py",
 )
 """Modules, and rooms as a whole, that listening needs; a test holds it against what it imports."""
