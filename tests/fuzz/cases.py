@@ -284,6 +284,13 @@ def mp3_of_nothing_but_marks(folder: Path) -> Path:
     return _file(folder, "a.mp3", b"\xff\xfb" * 100_000)
 
 
+@case("heard", slow=True)
+def mp3_before_very_many_marks(folder: Path) -> Path:
+    """To look for another MP3 in all of them took longer than anybody waits."""
+    content = written("MP3", "MPEG_LAYER_III", seconds=0.4)
+    return _file(folder, "a.mp3", content + b"\xff" * 100_000_000)
+
+
 # --- joined files -------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ _OGG_BEGINS = 2
 _TELLS_FRAMES = 1
 _WITHOUT_END = 2**30  # frames: a year of sound
 _MOST_BEFORE = 2**16  # bytes of something else, as libmpg123 has it
+_MOST_BETWEEN = 2**20  # of an APE tag, say; to look through gigabytes takes minutes
 _IN_A_ROW = 4  # frames: fewer come about by chance, or are what an encoder filled up with
 _MPEG_1 = 3
 _MONO = 3
@@ -106,7 +107,7 @@ def next_link(content: mmap, kind: str, start: int, read_until: int) -> tuple[in
     match kind:
         case "MP3":
             if read_until:
-                return _next_mp3(content, max(read_until, start + 1), len(content))
+                return _next_mp3(content, max(read_until, start + 1), _MOST_BETWEEN)
             return _next_mp3(content, 0, _MOST_BEFORE)
         case "OGG":
             return _next_ogg(content, start)
