@@ -23,7 +23,7 @@ STRANGE = {
     "cat/link.wav": "a link to nothing: No such file or directory",
     "cat/circle.wav": "cannot be read: Too many levels of symbolic links",
     "cat/below.wav": "cannot be read: Not a directory",
-    "cat/out.wav": "a link that leads out of the folder: put the file itself there",
+    "cat/out.wav": "a link to a file of another kind, out of the folder: put the file itself there",
     "cat/device.wav": "a device, not a file",
     "wolf": "a link to a folder, which is not followed: put the folder itself there",
     "cat/\\xe9.wav": "its name is not UTF-8 text: rename it",
@@ -77,10 +77,20 @@ def test_links_that_stay_in_the_folder_are_files_of_it_however_the_folder_is_rea
     folder, tmp_path_factory
 ):
     (folder / "dog/again.wav").symlink_to("../cat/0.wav")
+    (folder / "dog/notes").symlink_to("../cat/0.wav")
     link = tmp_path_factory.mktemp("elsewhere") / "link"
     link.symlink_to(folder)
     for root in (folder, link):
-        assert ("dog/again.wav", "") in list_folder(root)
+        assert {("dog/again.wav", ""), ("dog/notes", "")} <= set(list_folder(root))
+
+
+def test_sounds_that_are_kept_elsewhere_may_be_linked_to(folder, tmp_path_factory):
+    kept = tmp_path_factory.mktemp("elsewhere") / "kept.WAV"
+    (folder / "dog/0.wav").rename(kept)
+    (folder / "dog/0.wav").symlink_to(kept)
+    root = tmp_path_factory.mktemp("project") / "01_raw"
+    assert mirror(FolderSource(folder), root).refused == []
+    assert (root / "dog/0.wav").read_bytes() == kept.read_bytes()
 
 
 def test_nothing_of_elsewhere_is_copied_out_of_a_source_or_quoted(folder, tmp_path_factory):
@@ -92,7 +102,7 @@ def test_nothing_of_elsewhere_is_copied_out_of_a_source_or_quoted(folder, tmp_pa
     assert dict(mirror(FolderSource(folder), root).refused).keys() == {"dog/x.wav", "metadata.csv"}
     assert not any(b"hunter2" in (content or b"") for _, content in every_byte(root).values())
     for raw in (root, folder):
-        with pytest.raises(SoundxError, match=r"metadata\.csv.*leads out of the folder") as caught:
+        with pytest.raises(SoundxError, match=r"metadata\.csv.*out of the folder") as caught:
             scan_clips(RawClips(raw), IngestionOptions())
         assert "hunter2" not in str(caught.value)
 

@@ -22,7 +22,7 @@ _KINDS = {
 def list_folder(root: Path) -> Iterator[tuple[str, str]]:
     """Yield what lies in a folder and in those below it, in order.
 
-    Links to folders are not followed, nor links to files that lead out of the folder.
+    Links to folders are not followed, nor links out of the folder to files of another kind.
 
     Args:
         root: The folder; where it is missing there is nothing.
@@ -62,7 +62,8 @@ def why_no_file(path: Path, root: Path) -> str:
 
     Args:
         path: Its path, that of the folder before it.
-        root: The folder: a link that leads out of it shows what its owner did not put there.
+        root: The folder. A link may lead out of it to a file with the same suffix, as where sounds
+            are kept once and linked to; else whoever made it could show any file of this machine.
 
     Returns:
         The reason; empty of a file.
@@ -70,7 +71,7 @@ def why_no_file(path: Path, root: Path) -> str:
     is_link = path.is_symlink()
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
-        leads_out = is_link and not path.resolve().is_relative_to(root.resolve())
+        leads_out = is_link and _leads_out(path, path.resolve(), root.resolve())
     except FileNotFoundError as error:
         return f"a link to nothing: {error.strerror}" if is_link else "it has gone"
     except OSError as error:
@@ -83,7 +84,15 @@ def why_no_file(path: Path, root: Path) -> str:
         )
     if kind != stat.S_IFREG:
         return _KINDS.get(kind, "not a file")
-    return "a link that leads out of the folder: put the file itself there" if leads_out else ""
+    if leads_out:
+        return "a link to a file of another kind, out of the folder: put the file itself there"
+    return ""
+
+
+def _leads_out(path: Path, target: Path, root: Path) -> bool:
+    suffix = path.suffix.lower()
+    is_alike = bool(suffix) and target.suffix.lower() == suffix
+    return not is_alike and not target.is_relative_to(root)
 
 
 def _why_no_entry(entry: os.DirEntry[str], root: Path) -> str:
