@@ -240,6 +240,7 @@ def test_no_model_is_told_how_to_get_one(tmp_path, monkeypatch, capsys):
     assert "--model DIR" in told
 
 
+@pytest.mark.slow
 def test_killed_five_times_the_events_are_the_same(model, tmp_path):
     night = tmp_path / "night.wav"
     soundfile.write(night, planted(1200), 16_000)

@@ -194,10 +194,10 @@ def test_what_cannot_be_asked_is_told(project, capsys, arguments, says):
 @pytest.mark.parametrize(
     "pattern",
     [
-        "04_feature/recordings/*/*.parquet",
-        "04_feature/recordings/*/embedder.json",
+        pytest.param("04_feature/recordings/*/*.parquet", marks=pytest.mark.slow),
+        pytest.param("04_feature/recordings/*/embedder.json", marks=pytest.mark.slow),
         "04_feature/windows/vectors.f32",
-        "02_intermediate/recording_manifest.parquet",
+        pytest.param("02_intermediate/recording_manifest.parquet", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_broken_of_recordings_is_made_again_by_what_keeps_them(project, capsys, pattern):

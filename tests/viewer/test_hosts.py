@@ -94,6 +94,7 @@ def drawn(session: ClientConnection) -> list[Any]:
             return elements
 
 
+@pytest.mark.slow
 def test_nobody_gets_more_guesses_by_naming_other_addresses(port):
     with ExitStack() as opened:
         sessions = [
