@@ -82,10 +82,6 @@ class Link:
         self._at += n_read
         return n_read
 
-    def read(self, n_bytes: int) -> bytes:
-        buffer = bytearray(n_bytes)
-        return bytes(buffer[: self.readinto(buffer)])
-
     @property
     def read_until(self) -> int:
         """Which byte of the file comes next."""
