@@ -11,6 +11,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from soundx.storage.folder import is_inside
+
 _KINDS = {
     stat.S_IFIFO: "a pipe, not a file",
     stat.S_IFSOCK: "a socket, not a file",
@@ -71,7 +73,7 @@ def why_no_file(path: Path, root: Path) -> str:
     is_link = path.is_symlink()
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
-        leads_out = is_link and _leads_out(path, path.resolve(), root.resolve())
+        leads_out = is_link and not (is_inside(path, root) or _is_alike(path, path.resolve()))
     except FileNotFoundError as error:
         return f"a link to nothing: {error.strerror}" if is_link else "it has gone"
     except OSError as error:
@@ -89,10 +91,9 @@ def why_no_file(path: Path, root: Path) -> str:
     return ""
 
 
-def _leads_out(path: Path, target: Path, root: Path) -> bool:
-    suffix = path.suffix.lower()
-    is_alike = bool(suffix) and target.suffix.lower() == suffix
-    return not is_alike and not target.is_relative_to(root)
+def _is_alike(link: Path, target: Path) -> bool:
+    suffix = link.suffix.lower()
+    return bool(suffix) and target.suffix.lower() == suffix
 
 
 def _why_no_entry(entry: os.DirEntry[str], root: Path) -> str:

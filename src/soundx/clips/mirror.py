@@ -30,6 +30,7 @@ from soundx.markup import printable
 from soundx.options import Options
 from soundx.parallel import map_in_threads
 from soundx.progress import counted, track
+from soundx.storage.folder import is_inside
 
 logger = logging.getLogger(__name__)
 
@@ -285,12 +286,7 @@ def _why_no_folder(root: Path, folder: Path) -> str | None:
         return "another file stands where its folder would be"
     except OSError as error:
         return f"its name cannot be a file's here: {error.strerror}"
-    return None if _is_inside(root, folder) else _LEADS_OUT
-
-
-def _is_inside(root: Path, folder: Path) -> bool:
-    """Tell whether a folder of the mirror is in it, wherever links lead."""
-    return folder.resolve().is_relative_to(root.resolve())
+    return None if is_inside(folder, root) else _LEADS_OUT
 
 
 def _what_stands_there(final: Path, arrived: Path, *, ours: bool) -> str | None:
@@ -314,7 +310,7 @@ def _folds_case(root: Path) -> bool:
 
 def _remove(root: Path, key: str, entry: LedgerEntry) -> None:
     path = root / key
-    if not _is_inside(root, path.parent):
+    if not is_inside(path.parent, root):
         logger.warning("%s went away from the source, but %s: kept.", key, _LEADS_OUT)
         return
     if entry.version and path.exists() and not entry.is_untouched(path):

@@ -21,6 +21,7 @@ from soundx.listening.segments import PartlyCutError, cut_segments, remove_parti
 from soundx.markup import printable
 from soundx.progress import counted
 from soundx.review.answers import Answer, settled
+from soundx.storage.folder import is_inside
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _remove_others(folder: Path, wanted: set[str]) -> int:
     gone = [name for name in _rows(folder) if name not in wanted]
     for name in gone:
         path = folder / name
-        if not path.parent.resolve().is_relative_to(folder.resolve()):
+        if not is_inside(path.parent, folder):
             continue  # a link put in its folder's place
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # other clips of that label

@@ -241,6 +241,11 @@ def user_cache() -> Path:
     return Path(os.environ.get("SOUNDX_CACHE") or Path("~/.cache/soundx").expanduser())
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path is in a folder, wherever links on its way lead."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def _check_inside(name: str, folder: Folder | Path) -> None:
     if name.startswith("/") or ".." in name.split("/"):
         raise SoundxError(f"The name {name!r} leads out of {folder}.")
