@@ -68,6 +68,7 @@ def test_a_clean_tree_is_committed(git, repository):
     assert git("log", "--oneline").stdout.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_outputs_of_a_notebook_are_stripped_before_it_is_committed(git, repository):
     path = repository / "notebooks/look.ipynb"
     path.parent.mkdir()

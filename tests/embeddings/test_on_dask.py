@@ -96,6 +96,7 @@ def cluster(tmp_path):
     scheduler.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_loses_only_unfinished_shards(cluster, tmp_path, pipe):
     address, scheduler = cluster
     clips, folder = tmp_path / "clips", tmp_path / "store"

@@ -104,7 +104,10 @@ def test_one_model_learns_all_labels_from_train_and_validation(made, inputs):
     assert heads.embedder == inputs["embedder"].info
 
 
-@pytest.mark.parametrize(("head", "models"), [("seed", ["general", "A"]), ("dense", ["labels"])])
+@pytest.mark.parametrize(
+    ("head", "models"),
+    [pytest.param("seed", ["general", "A"], marks=pytest.mark.slow), ("dense", ["labels"])],
+)
 def test_heads_that_are_trained_by_descent(inputs, head, models):
     options = inputs["params:training"].model_copy(update={"head": head})
     made = run(create_pipeline(), {**inputs, "params:training": options})

@@ -139,7 +139,7 @@ def test_a_bucket_that_suddenly_lists_less_stops_the_sync(fill, s3, tmp_path):
     "fault",
     [
         "slow down",
-        "truncate",
+        pytest.param("truncate", marks=pytest.mark.slow),
         pytest.param("reset", marks=pytest.mark.slow),
         pytest.param("corrupt", marks=pytest.mark.slow),
     ],
